@@ -1,0 +1,125 @@
+"""What every runtime gives: load and run a model, show it as executed, say how it wants Q/DQ placed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from autocompress.graph.signature import OpSignature
+
+Array = npt.NDArray[np.generic]
+Feeds = Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """One model input (or output) as the runtime reports it.
+
+    Attributes:
+        name: tensor name.
+        dtype: numpy-style name.
+        shape: an int where fixed, a str (symbolic name) or None where dynamic.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | str | None, ...]
+
+
+@dataclass(frozen=True)
+class SessionOptions:
+    """How a model is loaded.
+
+    Attributes:
+        threads: intra-op threads (inter-op is always 1).
+        spinning: whether worker threads may busy-wait between runs; off where two sessions share cores.
+        optimize: False keeps the graph as given (for one-operator models cut from an optimized graph).
+    """
+
+    threads: int = 1
+    spinning: bool = False
+    optimize: bool = True
+
+
+class Session(Protocol):
+    """A loaded model."""
+
+    inputs: tuple[InputSpec, ...]
+    outputs: tuple[InputSpec, ...]
+
+    def run(self, feeds: Feeds) -> dict[str, Array]:
+        """Runs once; returns every output by name.
+
+        Raises:
+            RuntimeFailure: when the runtime fails.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class ExecutedOp:
+    """One operator of the graph as the runtime really executes it.
+
+    Attributes:
+        name: the runtime's name for it (unique within the model).
+        signature: what determines its time.
+        sources: names of nodes or tensors of the given model that it stands for, best match first; may be empty.
+        standalone: a serialized one-operator model that the same runtime can load with ``optimize=False`` and time
+            alone, or None where the runtime cannot cut it out.  Inputs that are activations are graph inputs; weights
+            are initializers.
+    """
+
+    name: str
+    signature: OpSignature
+    sources: tuple[str, ...] = ()
+    standalone: bytes | None = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class QuantizationRules:
+    """Which int8 patterns the runtime fuses, so that Q/DQ are placed only where they pay.
+
+    Attributes:
+        weighted_ops: op types whose constant weight is quantized and that become one integer kernel.
+        joint_ops: weightless op types with an integer kernel of their own (own output range).
+        transparent_ops: op types that only move data; their output shares the range of their input.
+        fused_activations: activations that vanish into the requantization of the op before them.
+        dynamic_ops: op types with a dynamic-activation integer kernel.
+    """
+
+    weighted_ops: frozenset[str]
+    joint_ops: frozenset[str]
+    transparent_ops: frozenset[str]
+    fused_activations: frozenset[str]
+    dynamic_ops: frozenset[str]
+
+
+@runtime_checkable
+class Runtime(Protocol):
+    """Loads, runs, shows and times models.  Implementations hold no per-model state."""
+
+    name: str
+    version: str
+    quantization: QuantizationRules
+
+    def load(self, model: bytes | str, options: SessionOptions = SessionOptions()) -> Session:
+        """Loads a model from serialized bytes or from a path (needed for external data).
+
+        Raises:
+            RuntimeFailure: when the runtime refuses it, with the runtime's reason in one sentence.
+        """
+        ...
+
+    def executed_ops(
+        self, model: bytes | str, feeds: Feeds, *, threads: int = 1, standalone: bool = True
+    ) -> Sequence[ExecutedOp]:
+        """The optimized graph as executed on ``feeds``, in execution order, with concrete shapes.
+
+        Raises:
+            RuntimeFailure: when the runtime refuses the model.
+        """
+        ...
