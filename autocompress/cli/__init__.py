@@ -1,1 +1,1 @@
-"""autocompress.cli"""
+"""The ``autocompress`` command: parse, call the api, show; no logic."""

@@ -1,1 +1,1 @@
-"""autocompress.recipe"""
+"""Recipes: ordered, serialisable, reproducible descriptions of how a candidate is made."""

@@ -1,1 +1,30 @@
-"""autocompress.runtimes"""
+"""Inference runtimes behind one protocol: load and run, show the graph as executed, time it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from autocompress.errors import ConfigError
+
+if TYPE_CHECKING:
+    from autocompress.runtimes.protocol import Runtime
+
+RUNTIME_NAMES = ("onnxruntime", "replay")
+
+
+def get_runtime(name: str) -> Runtime:
+    """The runtime of that name.
+
+    Raises:
+        ConfigError: for a name that no runtime has.
+    """
+    # Each runtime is imported when it is asked for: some are optional, all are slow to import.
+    if name == "onnxruntime":
+        from autocompress.runtimes.onnxruntime_cpu import OnnxRuntimeCpu
+
+        return OnnxRuntimeCpu()
+    if name == "replay":
+        from autocompress.runtimes.replay import ReplayRuntime
+
+        return ReplayRuntime()
+    raise ConfigError(f"there is no runtime called {name!r}; choose one of {', '.join(RUNTIME_NAMES)}")

@@ -46,13 +46,28 @@ class SessionOptions:
 
 
 class Session(Protocol):
-    """A loaded model."""
+    """A loaded model.
+
+    Attributes:
+        inputs: what it is fed.
+        outputs: what it returns.
+        clock: what ``time_runs`` reads: "cpu" (CPU time of the calling thread), "wall", or "replay" (no real clock).
+    """
 
     inputs: tuple[InputSpec, ...]
     outputs: tuple[InputSpec, ...]
+    clock: str
 
     def run(self, feeds: Feeds) -> dict[str, Array]:
         """Runs once; returns every output by name.
+
+        Raises:
+            RuntimeFailure: when the runtime fails.
+        """
+        ...
+
+    def time_runs(self, feeds: Feeds, runs: int = 1) -> float:
+        """Runs ``runs`` times and returns the seconds that one run took on average, by ``clock``.
 
         Raises:
             RuntimeFailure: when the runtime fails.
@@ -121,5 +136,13 @@ class Runtime(Protocol):
 
         Raises:
             RuntimeFailure: when the runtime refuses the model.
+        """
+        ...
+
+    def replicate(self, standalone: bytes, copies: int) -> bytes:
+        """A model that runs the operator of a one-operator model ``copies`` times, each with weights of its own.
+
+        The difference in time between two numbers of copies is what the operator costs without what a run costs, with
+        weights as cold as they are inside a large model.  Load it with ``optimize=False``.
         """
         ...

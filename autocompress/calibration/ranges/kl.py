@@ -1,0 +1,63 @@
+"""KLD: the threshold whose quantized distribution loses the least information, after TensorRT's description.
+
+S. Migacz, 8-bit inference with TensorRT, GTC 2017.  From a histogram of magnitudes, for every number i of bins kept:
+
+    P   the first i bins; what lies beyond is added to the last of them
+    Q   the first i bins pooled into as many levels as the grid has, each level's sum spread evenly over those of its
+        bins that are not empty
+    choose the i with the least KL(P || Q), both normalised
+
+Levels are runs of bins: level l of n takes bins ceil(l i / n) to ceil((l + 1) i / n) - 1.  Candidates whose last bin is
+empty while values lie beyond have an infinite divergence.  Exact zeros are not counted, since every grid has them.
+
+With S, k the sum and the number of non-empty bins of a level, c the bins, o the values beyond and N their total,
+
+    N KL = sum c log c + (c_last + o) log(c_last + o) - N log N
+           - sum over levels S (log S - log k) - o (log S_last - log k_last) + N log(sum S)
+
+so a candidate costs a look-up per level instead of a pass over the bins.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from autocompress.calibration.histogram import CountArray, DoubleArray
+from autocompress.calibration.ranges.density import magnitude_counts
+from autocompress.calibration.ranges.form import GridForm, TensorRange
+from autocompress.calibration.statistics import TensorStatistics
+
+# TensorRT uses 2048 bins.  Bins here have a power-of-two width, so their number lies in (BINS_MAX / 2, BINS_MAX].
+BINS_MAX = 4096
+_CANDIDATES_AT_ONCE = 64
+
+
+def kl(statistics: TensorStatistics, form: GridForm) -> TensorRange:
+    """The range with the least Kullback-Leibler divergence; where both ends are free, magnitudes decide both."""
+    counts = magnitude_counts(statistics)
+    pooled = -(-counts.size // BINS_MAX)
+    counts = np.pad(counts, (0, -counts.size % pooled)).reshape(-1, pooled).sum(axis=1)
+    one_sided = form.by_magnitude(statistics) and not form.mirrored(statistics)
+    levels = 1 << (form.bits if one_sided else form.bits - 1)
+    kept = kept_bins(counts, levels)
+    return form.range_of_magnitude(statistics, kept * pooled * statistics.histogram.width)
+
+
+def kept_bins(counts: CountArray, levels: int) -> int:
+    """The number of leading bins with the least divergence; all of them where there are no more than ``levels``.
+
+    Args:
+        counts: values per bin of magnitude, of shape (bins,).
+        levels: levels of the grid on the side of the magnitudes.
+    """
+    if counts.size <= levels:
+        return int(counts.size)
+    candidates = np.arange(levels, counts.size + 1)
+    parts = np.array_split(candidates, -(-candidates.size // _CANDIDATES_AT_ONCE))
+    divergences = np.concatenate([_divergences(counts, part, levels) for part in parts])
+    return int(candidates[np.argmin(divergences)])
+
+
+def _divergences(counts: CountArray, kept: CountArray, levels: int) -> DoubleArray:
+    """N KL(P || Q) up to a constant, for each number of kept bins."""
+    raise NotImplementedError

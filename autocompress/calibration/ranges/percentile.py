@@ -1,0 +1,43 @@
+"""HIST: quantiles of the histogram, so that a given share of the values lies inside the range."""
+
+from __future__ import annotations
+
+from autocompress.calibration.ranges.density import density, magnitude_density
+from autocompress.calibration.ranges.form import GridForm, TensorRange
+from autocompress.calibration.statistics import TensorStatistics
+from autocompress.errors import ConfigError
+
+
+def percentile(statistics: TensorStatistics, form: GridForm, *, percentile: float = 99.99) -> TensorRange:
+    """The range that holds ``percentile`` percent of the values.
+
+    Where both ends are free, half of the rest lies beyond each; otherwise all of it lies beyond the largest
+    magnitude.  Where that would leave nothing but zeros, only values that are not zero are counted.
+
+    Args:
+        statistics: of a tensor with at least one value that is not zero.
+        form: the kind of grid.
+        percentile: above 0, at most 100.
+
+    Raises:
+        ConfigError: when the percentile is outside (0, 100].
+    """
+    if not 0.0 < percentile <= 100.0:
+        raise ConfigError(f"percentile must be above 0 and at most 100, not {percentile}")
+    share = 1.0 - percentile / 100.0
+    found = _range(statistics, form, share * statistics.count)
+    if found.low == found.high:
+        found = _range(statistics, form, share * (statistics.count - statistics.zeros))
+    return found
+
+
+def _range(statistics: TensorStatistics, form: GridForm, beyond: float) -> TensorRange:
+    """The range that leaves ``beyond`` values outside."""
+    if form.by_magnitude(statistics):
+        magnitudes = magnitude_density(statistics)
+        inside = magnitudes.total - beyond
+        return form.range_of_magnitude(statistics, magnitudes.ranked(inside) if inside > 0.0 else 0.0)
+    values = density(statistics)
+    low = min(values.ranked(beyond / 2.0), 0.0)
+    high = max(values.ranked(values.total - beyond / 2.0), 0.0)
+    return form.range(statistics, low, high)

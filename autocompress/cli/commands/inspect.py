@@ -1,0 +1,80 @@
+"""``autocompress inspect``: what a model is made of, as the runtime executes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from autocompress.cli.output import Document, print_result, stdout_reserved
+from autocompress.cli.parameters import Json, LatencyTablePath, Model, RuntimeName, Shape, Threads
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+def inspect(
+    model: Model,
+    runtime: RuntimeName = "onnxruntime",
+    threads: Threads = 1,
+    shape: Shape = None,
+    latency_table: LatencyTablePath = None,
+    as_json: Json = False,
+) -> None:
+    """List a model's operators as the runtime executes them, after fusion.
+
+    Prints shape, parameters, multiply-adds, dtype, sparsity, estimated time and share of each, and the totals.
+    """
+    from autocompress import api
+    from autocompress.config import parse_shapes
+
+    with stdout_reserved():
+        document = api.inspect(
+            model,
+            runtime=runtime,
+            threads=threads,
+            shapes=parse_shapes(shape or ()),
+            latency_table=latency_table,
+        )
+    print_result(document, _show, as_json=as_json)
+
+
+def _show(document: Document) -> Iterable[RenderableType]:
+    from autocompress.cli.layout import (
+        Column,
+        count,
+        dimensions,
+        facts_table,
+        milliseconds,
+        percent,
+        rows_table,
+        sentences,
+        size,
+    )
+
+    yield rows_table(
+        document["ops"],
+        [
+            Column("name", "operator"),
+            Column("op_type", "type"),
+            Column("shape", "output", dimensions),
+            Column("dtype", "dtype"),
+            Column("parameters", "parameters", count, right=True),
+            Column("macs", "multiply-adds", count, right=True),
+            Column("sparsity", "zeros", percent, right=True),
+            Column("latency_ms", "estimated", milliseconds, right=True),
+            Column("share", "share", percent, right=True),
+        ],
+    )
+    yield facts_table(
+        document["totals"],
+        [
+            Column("ops", "operators"),
+            Column("parameters", "parameters", count),
+            Column("macs", "multiply-adds", count),
+            Column("size_bytes", "size", size),
+            Column("sparsity", "zeros", percent),
+            Column("latency_ms", "estimated latency", milliseconds),
+            Column("coverage", "coverage by the table", percent),
+        ],
+    )
+    yield from sentences(document.get("notices", ()))

@@ -1,0 +1,153 @@
+"""``autocompress study``: the studies in a database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from autocompress.cli.output import Document, print_result, stdout_reserved
+from autocompress.cli.parameters import DEFAULT_STORAGE, Json, Storage, Study
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from autocompress.cli.layout import Column
+
+app = typer.Typer(help="List, show, export and delete studies.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_studies(storage: Storage = DEFAULT_STORAGE, as_json: Json = False) -> None:
+    """List the studies of a database."""
+    from autocompress import api
+
+    with stdout_reserved():
+        document = {"studies": api.studies.list_studies(storage)}
+    print_result(document, _show_list, as_json=as_json)
+
+
+@app.command("show")
+def show_study(study: Study, storage: Storage = DEFAULT_STORAGE, as_json: Json = False) -> None:
+    """Show what a study was asked to do and how it ended."""
+    from autocompress import api
+    from autocompress.report.terminal import show_summary
+
+    with stdout_reserved():
+        document = api.studies.show_study(study, storage)
+    print_result(document, show_summary, as_json=as_json)
+
+
+@app.command("trials")
+def list_trials(study: Study, storage: Storage = DEFAULT_STORAGE, as_json: Json = False) -> None:
+    """List a study's trials with what was estimated and measured."""
+    from autocompress import api
+
+    with stdout_reserved():
+        document = {"study": study, "trials": api.studies.list_trials(study, storage)}
+    print_result(document, _show_trials, as_json=as_json)
+
+
+@app.command("best")
+def best_trial(study: Study, storage: Storage = DEFAULT_STORAGE, as_json: Json = False) -> None:
+    """Show the best verified result of a study."""
+    from autocompress import api
+
+    with stdout_reserved():
+        document = api.studies.best_trial(study, storage)
+    print_result(document, _show_best, as_json=as_json)
+
+
+@app.command("export")
+def export_study(
+    study: Study,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="PATH", help="File to write; .json, .csv or .db by its suffix.")
+    ],
+    storage: Storage = DEFAULT_STORAGE,
+    as_json: Json = False,
+) -> None:
+    """Write a study to one file: trials as .csv, everything as .json, or a database of its own as .db."""
+    from autocompress import api
+
+    with stdout_reserved():
+        document = api.studies.export_study(study, output, storage)
+    print_result(document, _show_file, as_json=as_json)
+
+
+@app.command("delete")
+def delete_study(
+    study: Study,
+    storage: Storage = DEFAULT_STORAGE,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Delete a study and its trials from the database; emitted files stay."""
+    from autocompress import api
+
+    with stdout_reserved():
+        if not yes:
+            typer.confirm(f"Delete study '{study}' from {storage}?", abort=True, err=True)
+        document = api.studies.delete_study(study, storage)
+    print_result(document, _show_deleted, as_json=as_json)
+
+
+def _show_list(document: Document) -> Iterable[RenderableType]:
+    from autocompress.cli.layout import Column, factor, listing, rows_table
+
+    yield rows_table(
+        document["studies"],
+        [
+            Column("study", "study"),
+            Column("model", "model"),
+            Column("status", "status"),
+            Column("trials", "trials", right=True),
+            Column("target_speedup", "target", factor, right=True),
+            Column("speedup", "best", factor, right=True),
+            Column("created", "created"),
+            Column("tags", "tags", listing),
+        ],
+    )
+
+
+def _trial_columns() -> list[Column]:
+    from autocompress.cli.layout import Column, factor, milliseconds, number, size
+
+    return [
+        Column("number", "trial", right=True),
+        Column("state", "state"),
+        Column("origin", "from"),
+        Column("speedup", "speedup", factor, right=True),
+        Column("latency_ms", "latency", milliseconds, right=True),
+        Column("latency_estimate_ms", "estimated", milliseconds, right=True),
+        Column("accuracy", "accuracy", number, right=True),
+        Column("accuracy_drop", "drop", number, right=True),
+        Column("size_bytes", "size", size, right=True),
+        Column("reason", "reason"),
+    ]
+
+
+def _show_trials(document: Document) -> Iterable[RenderableType]:
+    from autocompress.cli.layout import rows_table
+
+    yield rows_table(document["trials"], _trial_columns())
+
+
+def _show_best(document: Document) -> Iterable[RenderableType]:
+    from autocompress.cli.layout import facts_table
+
+    yield facts_table(document, _trial_columns())
+
+
+def _show_file(document: Document) -> Iterable[RenderableType]:
+    from autocompress.cli.layout import sentences
+
+    yield from sentences([str(document["path"])])
+
+
+def _show_deleted(document: Document) -> Iterable[RenderableType]:
+    from autocompress.cli.layout import sentences
+
+    yield from sentences([f"deleted study '{document['study']}'"])

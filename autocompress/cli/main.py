@@ -1,0 +1,73 @@
+"""The command tree and the entry point."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+import autocompress
+from autocompress.cli.commands import (
+    apply,
+    doctor,
+    estimate,
+    inspect,
+    measure,
+    profile,
+    report,
+    run,
+    sensitivity,
+    study,
+    table,
+)
+from autocompress.cli.failures import exit_code_of
+
+app = typer.Typer(
+    name="autocompress",
+    help="Finds a smaller, faster ONNX model that was measured to be so on this device, within your accuracy budget.",
+    epilog="Exit codes: 0 target met and verified; 3 not reachable; 2 bad input or usage; 1 our fault.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"autocompress {autocompress.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Finds a smaller, faster ONNX model that was measured to be so on this device, within your accuracy budget."""
+
+
+app.command("run")(run.run)
+app.command("measure")(measure.measure)
+app.command("estimate")(estimate.estimate)
+app.command("inspect")(inspect.inspect)
+app.command("sensitivity")(sensitivity.sensitivity)
+app.command("profile")(profile.profile)
+app.command("apply")(apply.apply)
+app.command("report")(report.report)
+app.command("doctor")(doctor.doctor)
+app.add_typer(study.app, name="study")
+app.add_typer(table.app, name="table")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        arguments: the command line without the program's name; None takes it from ``sys.argv``.
+
+    Returns:
+        0 target met; 3 not reachable; 2 bad input or usage; 1 our fault; 130 interrupted; 141 reader gone.
+    """
+    return exit_code_of(typer.main.get_command(app), arguments)

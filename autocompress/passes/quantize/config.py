@@ -1,0 +1,90 @@
+"""What a quantization step does, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from autocompress.errors import RecipeError
+
+FP32 = "fp32"
+INT8 = "int8"
+INT8_DYNAMIC = "int8_dynamic"
+PRECISIONS = (FP32, INT8, INT8_DYNAMIC)
+
+
+@dataclass(frozen=True)
+class QuantizeConfig:
+    """Configuration of post-training quantization.
+
+    Attributes:
+        activation_dtype: "uint8" or "int8".
+        activation_symmetric: zero point in the middle of the grid.
+        activation_range: range algorithm for activations (see ``autocompress.calibration.ranges``).
+        weight_dtype: "int8" (symmetric) or "uint8" (asymmetric).
+        weight_granularity: "per_channel" or "per_tensor".
+        weight_range: range algorithm for weights.
+        bias_correction: whether the mean shift that weight rounding causes is taken off the bias.
+        precision: precision of every unit that ``exceptions`` does not name.
+        exceptions: (unit name, precision) pairs, sorted by name.
+    """
+
+    activation_dtype: str = "uint8"
+    activation_symmetric: bool = False
+    activation_range: str = "min_max"
+    weight_dtype: str = "int8"
+    weight_granularity: str = "per_channel"
+    weight_range: str = "abs_max"
+    bias_correction: bool = True
+    precision: str = INT8
+    exceptions: tuple[tuple[str, str], ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        for field_name, allowed in _ALLOWED.items():
+            value = getattr(self, field_name)
+            if value not in allowed:
+                raise RecipeError(
+                    f"quantize step: {field_name} is {value!r}; it must be one of {', '.join(map(str, allowed))}"
+                )
+        for unit, precision in self.exceptions:
+            if precision not in PRECISIONS:
+                raise RecipeError(
+                    f"quantize step: precision of {unit!r} is {precision!r}; it must be one of {', '.join(PRECISIONS)}"
+                )
+        object.__setattr__(self, "exceptions", tuple(sorted(self.exceptions)))
+
+    def precision_of(self, unit: str) -> str:
+        """The precision asked for one unit."""
+        return dict(self.exceptions).get(unit, self.precision)
+
+    def with_precisions(self, precisions: Mapping[str, str]) -> QuantizeConfig:
+        """The same scheme with the given precision per unit (all others keep ``precision``)."""
+        changed = tuple((unit, p) for unit, p in precisions.items() if p != self.precision)
+        return QuantizeConfig(**{**asdict(self), "exceptions": changed})
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form."""
+        return {**asdict(self), "exceptions": dict(self.exceptions)}
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> QuantizeConfig:
+        """Inverse of ``to_dict``.
+
+        Raises:
+            RecipeError: on an unknown field or value.
+        """
+        try:
+            return cls(**{**row, "exceptions": tuple(sorted(dict(row.get("exceptions", {})).items()))})
+        except (TypeError, ValueError) as error:
+            raise RecipeError(f"quantize step: {error}; see docs/recipes.md for its fields") from error
+
+
+_ALLOWED: dict[str, tuple[object, ...]] = {
+    "activation_dtype": ("uint8", "int8"),
+    "activation_symmetric": (True, False),
+    "weight_dtype": ("int8", "uint8"),
+    "weight_granularity": ("per_channel", "per_tensor"),
+    "bias_correction": (True, False),
+    "precision": PRECISIONS,
+}

@@ -1,0 +1,96 @@
+"""Decides, from the precision of each unit, which tensors exist in int8 and whose range they use.
+
+* An int8 unit reads its inputs through Quantize/Dequantize.  A unit's output is quantized as well, because only then
+  does the runtime fuse the unit into one integer kernel; MatMul and Gemm may keep a float output where no int8 unit
+  reads it.
+* A tensor that an int8 unit produces is read by everybody through its Dequantize; a tensor that a float node produces
+  is read through Quantize/Dequantize by int8 units only, so float neighbours lose nothing.
+* An operator that only moves data, between an int8 producer and an int8 reader, moves int8 and keeps the range of
+  what it moves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import onnx
+
+from autocompress.graph.index import GraphIndex, attribute
+from autocompress.passes.quantize.config import INT8, INT8_DYNAMIC
+from autocompress.passes.quantize.units import Unit
+from autocompress.runtimes.protocol import QuantizationRules
+
+_FLOAT_OUTPUT_POSSIBLE = ("MatMul", "Gemm")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where Quantize/Dequantize pairs stand.
+
+    Attributes:
+        int8_units: units executed in int8 with static ranges.
+        dynamic_units: units whose activations are quantized at run time.
+        int8_nodes: names of all nodes that read their activations from int8 (of units, and data movers between them).
+        produced: tensors that exist only in int8 (their producer is an int8 node).
+        quantized: tensor -> tensor whose range it uses (itself, except behind data movers), in graph order.
+    """
+
+    int8_units: tuple[Unit, ...]
+    dynamic_units: tuple[Unit, ...]
+    int8_nodes: frozenset[str]
+    produced: frozenset[str]
+    quantized: dict[str, str]
+
+    @property
+    def range_tensors(self) -> tuple[str, ...]:
+        """Tensors whose range must be known."""
+        return tuple(dict.fromkeys(self.quantized.values()))
+
+
+def make_plan(
+    index: GraphIndex, units: Sequence[Unit], precisions: Mapping[str, str], rules: QuantizationRules
+) -> Plan:
+    """Places the Quantize/Dequantize pairs for a precision per unit."""
+    int8_units = tuple(u for u in units if precisions[u.name] == INT8)
+    wanted = _tensors_wanted_in_int8(index, int8_units, rules)
+    produced = {
+        u.output: u.output for u in int8_units if u.op_type not in _FLOAT_OUTPUT_POSSIBLE or u.output in wanted
+    }
+    int8_nodes = {u.nodes[0] for u in int8_units}
+    for node in index.graph.node:
+        if is_transparent(node, rules) and node.input[0] in produced and any(o in wanted for o in node.output):
+            int8_nodes.add(node.name)
+            for name in node.output:
+                produced[name] = produced[node.input[0]]
+    quantized = dict(produced)
+    for unit in int8_units:
+        for name in unit.inputs:
+            quantized.setdefault(name, name)
+    return Plan(
+        int8_units=int8_units,
+        dynamic_units=tuple(u for u in units if precisions[u.name] == INT8_DYNAMIC),
+        int8_nodes=frozenset(int8_nodes),
+        produced=frozenset(produced),
+        quantized=quantized,
+    )
+
+
+def is_transparent(node: onnx.NodeProto, rules: QuantizationRules) -> bool:
+    """Whether a node only moves data, so that int8 passes through it unchanged."""
+    if node.domain or node.op_type not in rules.transparent_ops or not node.input:
+        return False
+    if node.op_type in ("Resize", "Upsample"):
+        mode = attribute(node, "mode", b"nearest")
+        return mode in (b"nearest", "nearest")
+    if node.op_type == "Pad":
+        return attribute(node, "mode", b"constant") in (b"reflect", b"edge")
+    return not (node.op_type == "MaxPool" and len(node.output) > 1)
+
+
+def _tensors_wanted_in_int8(index: GraphIndex, int8_units: Sequence[Unit], rules: QuantizationRules) -> set[str]:
+    wanted = {name for unit in int8_units for name in unit.inputs}
+    for node in reversed(index.graph.node):
+        if is_transparent(node, rules) and any(name in wanted for name in node.output):
+            wanted.add(node.input[0])
+    return wanted

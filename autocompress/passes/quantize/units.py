@@ -1,0 +1,144 @@
+"""Finds the units of a graph: the pieces whose precision is chosen as a whole.
+
+A unit is one operator that the runtime has an integer kernel for, together with the activation that vanishes into
+its requantization.  Which operators those are is the runtime's word (``QuantizationRules``), never a guess.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import onnx
+
+from autocompress.graph.index import GraphIndex, attribute
+from autocompress.passes.quantize.config import FP32, INT8, INT8_DYNAMIC
+from autocompress.runtimes.protocol import QuantizationRules
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One piece of the graph with a precision of its own.
+
+    Attributes:
+        name: name of its main node.
+        op_type: type of its main node.
+        nodes: names of all its nodes, main node first.
+        inputs: activation tensors it reads (no weights).
+        output: tensor it produces, after the fused activation.
+        weight: name of its constant weight, or None for an operator without weights.
+        bias: name of its constant bias, or None.
+        nonnegative: whether its output cannot be negative (it ends in Relu or Clip from zero).
+        options: precisions it can have, FP32 first.
+    """
+
+    name: str
+    op_type: str
+    nodes: tuple[str, ...]
+    inputs: tuple[str, ...]
+    output: str
+    weight: str | None
+    bias: str | None
+    nonnegative: bool
+    options: tuple[str, ...]
+
+
+def find_units(index: GraphIndex, rules: QuantizationRules, float_tensors: frozenset[str]) -> tuple[Unit, ...]:
+    """All units of a graph, in graph order.
+
+    Args:
+        index: the normalized, folded graph.
+        rules: what the runtime fuses.
+        float_tensors: names of the tensors known to be float32 (others, such as ids and masks, are never quantized).
+    """
+    found = (_unit(node, index, rules, float_tensors) for node in index.graph.node)
+    return tuple(unit for unit in found if unit is not None)
+
+
+def _unit(
+    node: onnx.NodeProto, index: GraphIndex, rules: QuantizationRules, float_tensors: frozenset[str]
+) -> Unit | None:
+    weighted = node.op_type in rules.weighted_ops and _has_constant_weight(node, index)
+    if node.domain or not (weighted or node.op_type in rules.joint_ops or _is_matmul_of_activations(node, rules)):
+        return None
+    activations = tuple(dict.fromkeys(n for n in node.input if n and not index.is_constant(n)))
+    constants = [n for n in node.input if n and index.is_constant(n)]
+    if not weighted and constants and not _constants_allowed(node, constants, index):
+        return None
+    if not activations or not all(name in float_tensors for name in (*activations, *node.output)):
+        return None
+    nodes, output, nonnegative = _with_fused_activation(node, index, rules)
+    options = [FP32, INT8]
+    if weighted and node.op_type in rules.dynamic_ops and _dynamic_possible(node):
+        options.append(INT8_DYNAMIC)
+    return Unit(
+        name=node.name,
+        op_type=node.op_type,
+        nodes=nodes,
+        inputs=activations,
+        output=output,
+        weight=node.input[1] if weighted else None,
+        bias=node.input[2] if weighted and len(node.input) > 2 and node.input[2] else None,
+        nonnegative=nonnegative,
+        options=tuple(options),
+    )
+
+
+def _has_constant_weight(node: onnx.NodeProto, index: GraphIndex) -> bool:
+    if len(node.input) < 2 or not index.is_constant(node.input[1]) or index.is_constant(node.input[0]):
+        return False
+    weight = index.initializers[node.input[1]]
+    if weight.data_type != onnx.TensorProto.FLOAT or len(weight.dims) < 2 or 0 in weight.dims:
+        return False
+    if len(node.input) > 2 and node.input[2]:
+        if not index.is_constant(node.input[2]) or len(index.initializers[node.input[2]].dims) != 1:
+            return False
+        channels = weight.dims[0] if node.op_type == "Conv" else _gemm_columns(node, weight)
+        if index.initializers[node.input[2]].dims[0] != channels:
+            return False
+    if node.op_type == "Gemm":
+        plain = float(str(attribute(node, "alpha", 1.0))) == 1.0 and float(str(attribute(node, "beta", 1.0))) == 1.0
+        return plain and not attribute(node, "transA", 0) and len(weight.dims) == 2
+    return node.op_type != "MatMul" or len(weight.dims) == 2
+
+
+def _gemm_columns(node: onnx.NodeProto, weight: onnx.TensorProto) -> int:
+    return int(weight.dims[0] if attribute(node, "transB", 0) else weight.dims[-1])
+
+
+def _is_matmul_of_activations(node: onnx.NodeProto, rules: QuantizationRules) -> bool:
+    return node.op_type == "MatMul" and "MatMul" in rules.weighted_ops
+
+
+def _constants_allowed(node: onnx.NodeProto, constants: list[str], index: GraphIndex) -> bool:
+    # Add and Mul with one constant operand have integer kernels; elsewhere constants are parameters (axes, sizes)
+    # that the integer forms do not take.
+    return (
+        node.op_type in ("Add", "Mul")
+        and len(constants) == 1
+        and index.initializers[constants[0]].data_type == onnx.TensorProto.FLOAT
+    )
+
+
+def _dynamic_possible(node: onnx.NodeProto) -> bool:
+    return node.op_type == "MatMul" or (node.op_type == "Gemm" and not attribute(node, "transA", 0))
+
+
+def _with_fused_activation(
+    node: onnx.NodeProto, index: GraphIndex, rules: QuantizationRules
+) -> tuple[tuple[str, ...], str, bool]:
+    output = node.output[0]
+    follower = index.sole_consumer(output)
+    if follower is None or follower.op_type not in rules.fused_activations or follower.input[0] != output:
+        return (node.name,), output, False
+    if follower.op_type == "Relu":
+        return (node.name, follower.name), follower.output[0], True
+    if follower.op_type == "Clip" and _clips_at_zero(follower, index):
+        return (node.name, follower.name), follower.output[0], True
+    return (node.name,), output, False
+
+
+def _clips_at_zero(node: onnx.NodeProto, index: GraphIndex) -> bool:
+    if len(node.input) < 2 or not index.is_constant(node.input[1]):
+        return False
+    upper_known = len(node.input) < 3 or not node.input[2] or index.is_constant(node.input[2])
+    return upper_known and float(index.weight(node.input[1]).reshape(-1)[0]) == 0.0

@@ -1,0 +1,123 @@
+"""Quantizes the weights of units, once per scheme: activation choices do not change them, so trials share the result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from autocompress.calibration.scheme import Scheme, dequantize, quantize, weight_scales
+from autocompress.graph.index import GraphIndex, attribute
+from autocompress.passes.quantize.config import QuantizeConfig
+from autocompress.passes.quantize.units import Unit
+
+FloatArray = npt.NDArray[np.float32]
+
+# Integer biases stay well inside int32, because the accumulator adds products on top of them.
+BIAS_LIMIT = 2.0**30
+
+
+@dataclass(frozen=True)
+class QuantizedWeight:
+    """A weight in integers.
+
+    Attributes:
+        values: integers, of the shape of the float weight.
+        scales: float32, of shape () per tensor or (channels,) per output channel.
+        zero_points: of the dtype of ``values`` and the shape of ``scales``.
+        axis: output-channel axis, or None per tensor.
+        rounding_error: ``weight - dequantized``, reduced to what bias correction needs: its sum over the kernel
+            positions, of shape (output channels, input channels of one group).
+    """
+
+    values: npt.NDArray[np.generic]
+    scales: FloatArray
+    zero_points: npt.NDArray[np.generic]
+    axis: int | None
+    rounding_error: FloatArray
+
+
+class WeightQuantizer:
+    """Quantizes weights on demand and remembers them by unit and scheme."""
+
+    def __init__(self, index: GraphIndex) -> None:
+        self._index = index
+        self._done: dict[tuple[str, str, str, str], QuantizedWeight] = {}
+
+    def quantized(self, unit: Unit, config: QuantizeConfig) -> QuantizedWeight:
+        """The integer weight of ``unit`` under ``config``."""
+        assert unit.weight is not None
+        key = (unit.name, config.weight_dtype, config.weight_granularity, config.weight_range)
+        if key not in self._done:
+            self._done[key] = self._quantize(unit, config)
+        return self._done[key]
+
+    def widened(
+        self,
+        unit: Unit,
+        weight: QuantizedWeight,
+        channels: npt.NDArray[np.bool_],
+        bias: FloatArray,
+        input_scale: float,
+    ) -> QuantizedWeight:
+        """Coarser scales for the channels whose bias would not fit int32 (their weights are close to zero)."""
+        if not channels.any():
+            return weight
+        assert unit.weight is not None
+        axis = channel_axis(self._index.nodes[unit.name])
+        needed = np.abs(bias.astype(np.float64)) / (input_scale * BIAS_LIMIT)
+        if weight.axis is None:
+            scales = np.array(max(float(weight.scales), float(needed.max())), np.float32)
+        else:
+            scales = np.where(channels, np.maximum(weight.scales, needed), weight.scales).astype(np.float32)
+        scheme = Scheme(
+            dtype=str(weight.values.dtype),
+            symmetric=weight.values.dtype == np.int8,
+            granularity="per_tensor" if weight.axis is None else "per_channel",
+            axis=weight.axis,
+        )
+        values = quantize(
+            self._index.weight(unit.weight).astype(np.float32), scales, weight.zero_points, scheme
+        )
+        error = self._index.weight(unit.weight) - dequantize(values, scales, weight.zero_points, scheme)
+        return QuantizedWeight(values, scales, weight.zero_points, weight.axis, _per_channel_pair(error, axis))
+
+    def _quantize(self, unit: Unit, config: QuantizeConfig) -> QuantizedWeight:
+        assert unit.weight is not None
+        weight = self._index.weight(unit.weight).astype(np.float32)
+        axis = channel_axis(self._index.nodes[unit.name])
+        per_channel = config.weight_granularity == "per_channel"
+        scheme = Scheme(
+            dtype=config.weight_dtype,
+            symmetric=config.weight_dtype == "int8",
+            granularity=config.weight_granularity,
+            axis=axis if per_channel else None,
+        )
+        scales, zero_points = weight_scales(weight, scheme, config.weight_range)
+        values = quantize(weight, scales, zero_points, scheme)
+        error = weight - dequantize(values, scales, zero_points, scheme)
+        return QuantizedWeight(
+            values=values,
+            scales=scales,
+            zero_points=zero_points,
+            axis=axis if per_channel else None,
+            rounding_error=_per_channel_pair(error, axis),
+        )
+
+
+def channel_axis(node: onnx.NodeProto) -> int:
+    """Axis of the output channels in the weight of a Conv, Gemm or MatMul."""
+    if node.op_type == "MatMul":
+        return 1
+    if node.op_type == "Gemm":
+        return 0 if attribute(node, "transB", 0) else 1
+    return 0
+
+
+def _per_channel_pair(error: FloatArray, axis: int) -> FloatArray:
+    if error.ndim == 2:
+        return np.ascontiguousarray(error if axis == 0 else error.T)
+    summed: FloatArray = error.sum(axis=tuple(range(2, error.ndim)), dtype=np.float32)
+    return summed

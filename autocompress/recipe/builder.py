@@ -1,0 +1,83 @@
+"""Builds candidates of one model: the fold is done once, quantized weights are shared between recipes."""
+
+from __future__ import annotations
+
+import onnx
+
+from autocompress.calibration.statistics import Statistics
+from autocompress.errors import RecipeError
+from autocompress.graph.model import fingerprint, load_model
+from autocompress.graph.normalize import normalize
+from autocompress.graph.shapes import float_tensors
+from autocompress.passes.fold import fold
+from autocompress.passes.quantize import Quantizer
+from autocompress.recipe.recipe import FrozenRecipe, Recipe
+from autocompress.runtimes import get_runtime
+
+
+class CandidateBuilder:
+    """Turns recipes into models.
+
+    Attributes:
+        fingerprint: of the model given.
+        prepared: the normalized, folded model that every recipe starts from.
+        rules: which int8 patterns the runtime fuses.
+        quantizer: the units of the prepared model.
+    """
+
+    def __init__(self, model: onnx.ModelProto, runtime: str, *, prepared: onnx.ModelProto | None = None) -> None:
+        self.runtime = runtime
+        self.fingerprint = fingerprint(model)
+        self.prepared = prepare(model) if prepared is None else prepared
+        self.rules = get_runtime(runtime).quantization
+        self.quantizer = Quantizer(self.prepared, self.rules, float_tensors(self.prepared))
+
+    def freeze(self, recipe: Recipe, statistics: Statistics) -> FrozenRecipe:
+        """Takes from the statistics what the recipe needs.
+
+        Raises:
+            RecipeError: when the recipe does not fit the model or the statistics.
+        """
+        payload = None if recipe.quantize is None else self.quantizer.resolve(recipe.quantize, statistics)
+        return FrozenRecipe(recipe, self.fingerprint, self.runtime, payload)
+
+    def build(self, frozen: FrozenRecipe) -> onnx.ModelProto:
+        """Makes the candidate; the same frozen recipe always gives the same bytes.
+
+        Raises:
+            RecipeError: when the recipe does not fit the model, or lacks data.
+        """
+        config = frozen.recipe.quantize
+        if config is None:
+            return self.prepared
+        if frozen.payload is None:
+            raise RecipeError("the recipe carries no ranges; give --data so that they can be found")
+        return self.quantizer.emit(config, frozen.payload)
+
+
+def prepare(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The normalized, folded form that recipes work on."""
+    return fold(normalize(model))
+
+
+def apply_recipe(frozen: FrozenRecipe, model: onnx.ModelProto, statistics: Statistics | None = None) -> onnx.ModelProto:
+    """Applies a recipe to a model, as ``autocompress apply`` does.
+
+    Args:
+        frozen: the recipe.
+        model: the model it was made for, as loaded.
+        statistics: needed only where the recipe carries no ranges.
+
+    Raises:
+        RecipeError: when the recipe was made for another model, or needs data that was not given.
+    """
+    loaded = load_model(model)
+    builder = CandidateBuilder(loaded, frozen.runtime)
+    if frozen.model_fingerprint and frozen.model_fingerprint != builder.fingerprint:
+        raise RecipeError(
+            f"the recipe was made for a model with fingerprint {frozen.model_fingerprint[:12]}, "
+            f"this one has {builder.fingerprint[:12]}; give the model that was compressed"
+        )
+    if frozen.payload is None and statistics is not None:
+        frozen = builder.freeze(frozen.recipe, statistics)
+    return builder.build(frozen)

@@ -1,0 +1,33 @@
+"""How ONNX Runtime's CPU provider wants Q/DQ placed.
+
+Each line was read off the optimized graph of a small QDQ model; tests/conformance/test_runtimes.py does so again.
+
+- A weighted operator becomes one integer kernel when its activation, weight and bias come from DequantizeLinear and
+  its result goes to QuantizeLinear.  MatMul and Gemm may also write float.  A MatMul's bias Add must not stand between
+  a MatMul that writes float and the float world: the pair becomes a float Gemm.
+- Relu vanishes when the zero point of the result is the smallest integer, Clip when its bounds include everything the
+  integers can represent.
+- Nearest Resize moves data; linear Resize has no integer kernel and stays float between its Q/DQ.
+"""
+
+from __future__ import annotations
+
+from autocompress.runtimes.protocol import QuantizationRules
+
+RULES = QuantizationRules(
+    weighted_ops=frozenset({"Conv", "Gemm", "MatMul"}),
+    joint_ops=frozenset(
+        {
+            "Add", "AveragePool", "Concat", "GlobalAveragePool", "LeakyRelu", "MatMul", "Mul", "Sigmoid", "Softmax",
+            "Where",
+        }
+    ),
+    transparent_ops=frozenset(
+        {
+            "DepthToSpace", "Expand", "Flatten", "Gather", "Identity", "MaxPool", "Reshape", "Resize", "Slice", "Split",
+            "Squeeze", "Tile", "Transpose", "Unsqueeze",
+        }
+    ),
+    fused_activations=frozenset({"Clip", "Relu"}),
+    dynamic_ops=frozenset({"MatMul"}),
+)  # fmt: skip

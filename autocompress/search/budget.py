@@ -1,0 +1,74 @@
+"""Budget: the limits that a candidate must keep, derived once from the targets and the measured Baseline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Limits of a study.
+
+    Attributes:
+        accuracy_drop: largest drop allowed, in the metric's own unit.
+        latency_ms: largest latency allowed, or None without a latency target.
+        size_bytes: largest file allowed, or None without a size target.
+        speedup: the speedup that ``latency_ms`` stands for, or None without a latency target.
+    """
+
+    accuracy_drop: float
+    latency_ms: float | None
+    size_bytes: float | None
+    speedup: float | None
+
+    @property
+    def has_target(self) -> bool:
+        """Whether there is anything to reach beyond the accuracy limit."""
+        return self.latency_ms is not None or self.size_bytes is not None
+
+    def met_by(self, *, drop: float, speedup: float, size_bytes: float) -> bool:
+        """Whether measured values keep every limit."""
+        return (
+            drop <= self.accuracy_drop + 1e-12
+            and (self.speedup is None or speedup >= self.speedup)
+            and (self.size_bytes is None or size_bytes <= self.size_bytes)
+        )
+
+    def constraints(self, *, drop: float, latency_ms: float, size_bytes: float) -> dict[str, float]:
+        """Optuna-style constraint values: feasible where every one is <= 0."""
+        values = {"accuracy_drop": drop - self.accuracy_drop}
+        if self.latency_ms is not None:
+            values["latency_ms"] = latency_ms - self.latency_ms
+        if self.size_bytes is not None:
+            values["size_bytes"] = size_bytes - self.size_bytes
+        return values
+
+
+def make_budget(
+    *,
+    baseline_latency_ms: float,
+    baseline_size_bytes: int,
+    max_accuracy_drop: float,
+    target_speedup: float | None,
+    target_latency_ms: float | None,
+    target_size_factor: float | None,
+    target_size_bytes: float | None,
+) -> Budget:
+    """Derives the limits; where two targets say the same thing, the stricter holds."""
+    latencies = []
+    if target_speedup is not None:
+        latencies.append(baseline_latency_ms / target_speedup)
+    if target_latency_ms is not None:
+        latencies.append(target_latency_ms)
+    sizes = []
+    if target_size_factor is not None:
+        sizes.append(baseline_size_bytes / target_size_factor)
+    if target_size_bytes is not None:
+        sizes.append(target_size_bytes)
+    latency_ms = min(latencies) if latencies else None
+    return Budget(
+        accuracy_drop=max_accuracy_drop,
+        latency_ms=latency_ms,
+        size_bytes=min(sizes) if sizes else None,
+        speedup=None if latency_ms is None else baseline_latency_ms / latency_ms,
+    )

@@ -1,0 +1,91 @@
+"""Recipes as Optuna parameters and back: one categorical per scheme choice and one per unit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from autocompress.passes.quantize import FP32, INT8, QuantizeConfig, Unit
+from autocompress.recipe.recipe import Recipe
+from autocompress.search.space import SearchSpace
+
+if TYPE_CHECKING:
+    from optuna.distributions import CategoricalDistribution
+    from optuna.trial import BaseTrial
+
+UNIT_PREFIX = "precision/"
+MODEL_PRECISION = "precision"
+Params = dict[str, Any]
+
+
+class Encoding:
+    """Maps the choices of one search space for one model to parameters.
+
+    Attributes:
+        choices: parameter name -> allowed values, only for parameters with more than one value.
+        constants: parameter name -> its single value.
+    """
+
+    def __init__(self, space: SearchSpace, units: Sequence[Unit]) -> None:
+        """Stores the parameters.
+
+        Args:
+            space: the search space.
+            units: the units of the model.
+        """
+        self._units = tuple(units)
+        self._per_unit = space.per == "unit"
+        values: dict[str, tuple[object, ...]] = dict(space.scheme)
+        if self._per_unit:
+            for unit in units:
+                values[UNIT_PREFIX + unit.name] = unit_options(unit, space)
+        else:
+            values[MODEL_PRECISION] = space.precision
+        self.choices = {name: v for name, v in values.items() if len(v) > 1}
+        self.constants = {name: v[0] for name, v in values.items() if len(v) == 1}
+
+    def suggest(self, trial: BaseTrial, in_play: Mapping[str, tuple[object, ...]]) -> Params:
+        """Asks an Optuna trial for every parameter.
+
+        Args:
+            trial: the trial.
+            in_play: parameter name -> values to choose from, where fewer than the space allows.
+        """
+        return {
+            name: trial.suggest_categorical(name, list(in_play.get(name, values)))
+            for name, values in self.choices.items()
+        }
+
+    def distributions(self, params: Params) -> dict[str, CategoricalDistribution]:
+        """Optuna distributions of ``params``, always the whole space's, as Optuna's storages require."""
+        from optuna.distributions import CategoricalDistribution
+
+        return {name: CategoricalDistribution(self.choices[name]) for name in params}
+
+    def to_recipe(self, params: Params) -> Recipe:
+        """The recipe that parameters stand for."""
+        full = {**self.constants, **params}
+        scheme = {name: v for name, v in full.items() if not name.startswith(MODEL_PRECISION)}
+        if not self._per_unit:
+            return Recipe(QuantizeConfig(precision=full[MODEL_PRECISION], **scheme))
+        precisions = {unit.name: full[UNIT_PREFIX + unit.name] for unit in self._units}
+        return Recipe(QuantizeConfig(precision=INT8, **scheme).with_precisions(precisions))
+
+    def to_params(self, recipe: Recipe) -> Params:
+        """The parameters that stand for a recipe (only those with a choice)."""
+        config = recipe.quantize
+        assert config is not None
+        params: Params = {}
+        for name in self.choices:
+            if name.startswith(UNIT_PREFIX):
+                params[name] = config.precision_of(name[len(UNIT_PREFIX) :])
+            elif name == MODEL_PRECISION:
+                params[name] = config.precision
+            else:
+                params[name] = getattr(config, name)
+        return params
+
+
+def unit_options(unit: Unit, space: SearchSpace) -> tuple[str, ...]:
+    """Precisions that a unit may have in a space; fp32 where none of the space's fits."""
+    return tuple(p for p in space.precision if p in unit.options) or (FP32,)

@@ -1,0 +1,312 @@
+"""Evaluating trials and exploring around the seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from autocompress.errors import CandidateFailed
+from autocompress.passes.quantize import QuantizeConfig
+from autocompress.recipe.recipe import Recipe
+from autocompress.search import tasks
+from autocompress.search.encoding import Params
+from autocompress.search.proposals import Proposal, breed, choose
+from autocompress.search.ranking import expected_drop, rank, standard_error
+from autocompress.search.seeds import LadderProblem, Rung, ladder
+from autocompress.search.state import SearchState
+from autocompress.search.trials import COMPLETE, FAILED, PRUNED, Trial
+
+# A share of the time is kept for verification.
+_SEARCH_SHARE = 0.8
+_STAGNATION = 12
+_MARGIN = 0.02
+_PRUNED_PER_ROUND = 6
+_REFERENCE_DROP = 4.0
+
+
+def propose_whole_model(state: SearchState) -> list[Proposal]:
+    """The least damaging schemes applied to the whole model: the first trials of every study."""
+    kept = state.screened[: state.settings.space.screen]
+    recipes = list({Recipe(_in_space(state, s.config)).hash: Recipe(_in_space(state, s.config)) for s in kept}.values())
+    return _as_proposals(state, recipes, "screen")
+
+
+def propose_ladder(state: SearchState) -> list[Proposal]:
+    """Recipes from integer programming, around the target where there is one."""
+    if state.settings.space.per != "unit":
+        return []
+    best = state.screened[0].config
+    recipes = [Recipe(_with_options(state, best, rung)) for rung in _rungs(state)]
+    return _as_proposals(state, recipes, "seed")
+
+
+def evaluate(state: SearchState, proposals: Sequence[Proposal]) -> list[Trial]:
+    """Builds and evaluates proposals in guarded workers; failures become failed trials with their cause."""
+    allowed = list(proposals)
+    if state.settings.trials is not None:
+        allowed = allowed[: max(state.settings.trials - _attempted(state), 0)]
+    fresh = [p for p in allowed if p.recipe not in state.ledger]
+    with state.stopwatch.stage("search"):
+        futures = [state.executor.submit(tasks.evaluate, p.recipe) for p in fresh]
+        done = []
+        for proposal, future in zip(fresh, futures, strict=True):
+            try:
+                done.append(_finish(state, proposal, future.result()))
+            except CandidateFailed as error:
+                done.append(_record(state, proposal, FAILED, cause=str(error)))
+            except KeyboardInterrupt:
+                state.interrupted = True
+                for waiting in futures:
+                    waiting.cancel()
+                break
+    refit(state)
+    _show_best(state)
+    return done
+
+
+def refit(state: SearchState) -> None:
+    """Lets both predictors learn from what was measured."""
+    complete = state.ledger.complete
+    if not complete:
+        return
+    assert state.scorer is not None and state.prices is not None
+    if not state.settings.deterministic:
+        priced = state.prices.price_ms(state.scorer.options([t.recipe for t in complete])) / state.prices.scale
+        measured = np.array([state.latency_ms(t) for t in complete])
+        state.prices = replace(state.prices, scale=float(np.median(measured / priced)))
+        state.scorer.prices = state.prices
+    features = state.scorer.features([t.recipe for t in complete])
+    state.scorer.predictor.fit(features, np.array([t.evaluated.drop.drop for t in complete]))
+
+
+def ranked(state: SearchState) -> list[Trial]:
+    """Complete trials, best first (see ``autocompress.search.ranking``)."""
+    complete = state.ledger.complete
+    if not complete:
+        return []
+    assert state.scorer is not None and state.budget is not None
+    mean, deviation = state.scorer.predictor.predict(state.scorer.features([t.recipe for t in complete]))
+    expected = [
+        expected_drop(t.evaluated.drop.drop, standard_error(t), float(m), float(d))
+        for t, m, d in zip(complete, mean, deviation, strict=True)
+    ]
+    return rank(complete, expected, [state.latency_ms(t) for t in complete], state.budget)
+
+
+def explore(state: SearchState) -> None:
+    """Breeds, scores, builds and evaluates until nothing better can be expected or a limit is reached."""
+    total = state.settings.trials
+    state.progress.stage("search", total=total)
+    quiet = 0
+    while not state.interrupted and not (stop := out_of_allowance(state)):
+        best_before = _best_key(state)
+        try:
+            chosen, rejected = _next_round(state)
+        except KeyboardInterrupt:
+            state.interrupted = True
+            break
+        if not chosen:
+            state.stop_reason = "no recipe left that the predictors expect to be better"
+            return
+        evaluate(state, chosen)
+        for proposal, cause in rejected:
+            _record(state, proposal, PRUNED, cause=cause)
+        quiet = 0 if _best_key(state) < best_before else quiet + len(chosen)
+        if quiet >= _STAGNATION:
+            state.stop_reason = f"the last {quiet} candidates brought nothing better"
+            return
+    state.stop_reason = "stopped by the user" if state.interrupted else stop
+
+
+def out_of_allowance(state: SearchState) -> str:
+    """Why the search may not go on, or an empty string."""
+    if state.settings.trials is not None and _attempted(state) >= state.settings.trials:
+        return f"all {state.settings.trials} trials are used"
+    if not state.settings.deterministic and state.stopwatch.used(_SEARCH_SHARE):
+        return "the time is used up"
+    return ""
+
+
+def _next_round(state: SearchState) -> tuple[list[Proposal], list[tuple[Proposal, str]]]:
+    assert state.scorer is not None and state.encoding is not None and state.budget is not None
+    best = ranked(state)[:8]
+    parents = [state.encoding.to_params(t.recipe) for t in best] + _spread_parents(state)
+    with state.stopwatch.stage("search"):
+        bred = breed(
+            state.encoding,
+            state.scorer,
+            parents,
+            state.in_play,
+            count=state.settings.space.proposals_per_build * state.settings.workers,
+            seed=state.settings.seed + len(state.ledger),
+        )
+        fresh = [p for p in bred if p.recipe not in state.ledger]
+        measured = [(t.evaluated.drop.drop, state.latency_ms(t)) for t in state.ledger.complete]
+        reference = _reference(state)
+        kept, rejected = _without_hopeless(state, fresh)
+        chosen = choose(kept, measured, state.budget, reference, count=2 * state.settings.workers, margin=_MARGIN)
+    return chosen, rejected[:_PRUNED_PER_ROUND]
+
+
+def _without_hopeless(
+    state: SearchState, proposals: Sequence[Proposal]
+) -> tuple[list[Proposal], list[tuple[Proposal, str]]]:
+    """Prunes what the predictors say cannot keep the limits, before anything is built."""
+    assert state.budget is not None and state.prices is not None
+    kept, rejected = [], []
+    for p in proposals:
+        floor_ms = p.latency_ms * (1 - state.prices.relative_error)
+        least_drop = p.drop - 2 * p.drop_deviation
+        if state.budget.latency_ms is not None and floor_ms > state.budget.latency_ms:
+            rejected.append((p, f"estimated at {p.latency_ms:.3g} ms, over the limit of {state.budget.latency_ms:.3g} ms"))
+        elif least_drop > state.budget.accuracy_drop:
+            rejected.append((p, f"predicted to lose {p.drop:.3g}, over the limit of {state.budget.accuracy_drop:.3g}"))
+        else:
+            kept.append(p)
+    return kept, rejected
+
+
+def _rungs(state: SearchState) -> list[Rung]:
+    assert state.damage is not None and state.prices is not None and state.budget is not None
+    problem = LadderProblem(state.prices, state.damage)
+    unlimited = float(state.prices.price_ms(np.zeros((1, len(state.units)), np.int64))[0])
+    fastest = _fastest_ms(state)
+    target = state.budget.latency_ms
+    if target is None or target <= fastest:
+        return ladder(problem, fastest * 1.01, unlimited, 7)
+    found = [problem.solve(target * factor) for factor in (1 - _MARGIN, 0.94, 0.88, 1.12, 1.3)]
+    distinct = {rung.options: rung for rung in found if rung is not None}
+    return list(distinct.values())
+
+
+def _fastest_ms(state: SearchState) -> float:
+    """Least price of any assignment: the best single option per unit, then whole-model options."""
+    assert state.prices is not None
+    rows = [np.argmin(state.prices.unit_us, axis=1)]
+    rows += [
+        np.where(np.isfinite(state.prices.unit_us[:, option]), option, 0)
+        for option in range(state.prices.unit_us.shape[1])
+    ]
+    return float(state.prices.price_ms(np.stack(rows).astype(np.int64)).min())
+
+
+def _with_options(state: SearchState, scheme: QuantizeConfig, rung: Rung) -> QuantizeConfig:
+    from autocompress.passes.quantize import INT8
+    from autocompress.search.prices import OPTIONS
+
+    base = replace(scheme, precision=INT8, exceptions=())
+    return base.with_precisions({u.name: OPTIONS[o] for u, o in zip(state.units, rung.options, strict=True)})
+
+
+def _in_space(state: SearchState, config: QuantizeConfig) -> QuantizeConfig:
+    """A whole-model scheme as the space writes it: with a precision per unit where the space has one."""
+    assert state.encoding is not None
+    recipe = state.encoding.to_recipe(state.encoding.to_params(Recipe(_spelled_out(state, config))))
+    assert recipe.quantize is not None
+    return recipe.quantize
+
+
+def _spelled_out(state: SearchState, config: QuantizeConfig) -> QuantizeConfig:
+    from autocompress.passes.quantize import FP32, INT8
+
+    if state.settings.space.per == "model":
+        return config
+    base = replace(config, precision=INT8, exceptions=())
+    return base.with_precisions({u.name: config.precision if config.precision in u.options else FP32 for u in state.units})
+
+
+def _as_proposals(state: SearchState, recipes: Sequence[Recipe], origin: str) -> list[Proposal]:
+    assert state.scorer is not None and state.encoding is not None
+    fresh = [r for r in recipes if r not in state.ledger]
+    if not fresh:
+        return []
+    return state.scorer.propose(state.encoding, [state.encoding.to_params(r) for r in fresh], origin)
+
+
+def _finish(state: SearchState, proposal: Proposal, result: object) -> Trial:
+    from autocompress.search.results import EvaluationResult
+
+    assert isinstance(result, EvaluationResult)
+    trial = _record(state, proposal, COMPLETE, notify=False)
+    trial.evaluation = result
+    trial.damage = result.damage
+    trial.build_s = result.build_s
+    state.on_trial(trial)
+    state.progress.advance()
+    return trial
+
+
+def _record(
+    state: SearchState, proposal: Proposal, outcome: str, *, cause: str | None = None, notify: bool = True
+) -> Trial:
+    assert state.prices is not None and state.scorer is not None
+    trial = Trial(
+        number=len(state.ledger),
+        recipe=proposal.recipe,
+        params=proposal.params,
+        origin=proposal.origin,
+        state=outcome,
+        predicted_drop=proposal.drop,
+        predicted_deviation=proposal.drop_deviation,
+        estimate=state.prices.estimate([int(o) for o in state.scorer.options([proposal.recipe])[0]]),
+        cause=cause,
+    )
+    state.ledger.add(trial)
+    if notify:
+        state.on_trial(trial)
+    return trial
+
+
+def _attempted(state: SearchState) -> int:
+    return state.ledger.count(COMPLETE) + state.ledger.count(FAILED)
+
+
+def _spread_parents(state: SearchState) -> list[Params]:
+    """Parents from the whole measured front, so that breeding does not collapse onto one point."""
+    from autocompress.search.pareto import front
+
+    assert state.encoding is not None
+    complete = state.ledger.complete
+    points = [(t.evaluated.drop.drop, state.latency_ms(t)) for t in complete]
+    return [state.encoding.to_params(complete[i].recipe) for i in front(points)[:12]]
+
+
+def _reference(state: SearchState) -> tuple[float, float]:
+    assert state.budget is not None and state.baseline is not None
+    drop = max(_REFERENCE_DROP * state.budget.accuracy_drop, 1e-6)
+    return drop, state.baseline.latency.latency_ms * 1.1
+
+
+def _best_key(state: SearchState) -> tuple[float, float]:
+    """What counts as better: with a target the expected best's drop, without one the measured hypervolume."""
+    from autocompress.search.pareto import hypervolume
+
+    order = ranked(state)
+    assert state.budget is not None
+    if not order:
+        return (float("inf"), float("inf"))
+    best = order[0]
+    if state.budget.has_target and keeps_target(state, best):
+        return (0.0, round(max(best.evaluated.drop.drop, 0.0), 4))
+    points = [(max(t.evaluated.drop.drop, 0.0), state.latency_ms(t)) for t in state.ledger.complete]
+    reference = _reference(state)
+    return (1.0, -round(hypervolume(points, reference) / (reference[0] * reference[1]), 3))
+
+
+def keeps_target(state: SearchState, trial: Trial) -> bool:
+    """Whether a trial, as measured on the search part, keeps every limit."""
+    assert state.budget is not None and state.baseline is not None
+    return state.budget.met_by(
+        drop=trial.evaluated.drop.drop,
+        speedup=state.baseline.latency.latency_ms / state.latency_ms(trial),
+        size_bytes=trial.evaluated.size_bytes,
+    )
+
+
+def _show_best(state: SearchState) -> None:
+    order = ranked(state)
+    if order:
+        result = order[0].evaluated
+        state.progress.best(f"{result.speedup.speedup:.2f}x, drop {result.drop.drop:.4g}")

@@ -1,0 +1,106 @@
+"""Latency prices: what each unit costs in each precision, and what a change of precision costs between units.
+
+The price of a recipe is
+
+    fixed + sum over units of unit_us[unit, option] + sum over tensors of conversion cost where int8 meets float,
+
+which is additive over units and over tensors, so that thousands of recipes are priced at once and integer
+programming can use the same numbers.  Unit prices come from probes: the model entirely in float and entirely in int8,
+as the runtime executes them, priced operator by operator by the latency estimator.  Conversion prices come from two
+probes that alternate the precision of neighbouring units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from autocompress.measurement import EstimatedLatency, Interval
+from autocompress.passes.quantize import FP32, INT8, INT8_DYNAMIC, Unit
+from autocompress.search.boundaries import Boundary
+
+OPTIONS = (FP32, INT8, INT8_DYNAMIC)
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ConversionPrice:
+    """Cost of taking one tensor across a precision boundary: ``fixed_us + elements * per_element_us``."""
+
+    fixed_us: float
+    per_element_us: float
+
+
+@dataclass(frozen=True)
+class LatencyPrices:
+    """Additive prices of one model on one device, runtime and thread count, for one scheme of integer kernels.
+
+    Attributes:
+        units: the units, in graph order.
+        unit_us: of shape (units, options), options in the order of ``OPTIONS``; inf where a unit has no such option.
+        fixed_us: operators outside every unit.
+        boundaries: tensors at which precision may change.
+        quantize: price of float -> int8.
+        dequantize: price of int8 -> float.
+        scale: multiplicative correction from measurements (re-anchoring); 1.0 until something was measured.
+        relative_error: half width of the 90 % interval, relative.
+        coverage: share of the probes' time that came from exact table hits.
+        nodes: number of operators priced in the int8 probe.
+    """
+
+    units: tuple[Unit, ...]
+    unit_us: FloatArray
+    fixed_us: float
+    boundaries: tuple[Boundary, ...]
+    quantize: ConversionPrice
+    dequantize: ConversionPrice
+    scale: float = 1.0
+    relative_error: float = 0.1
+    coverage: float = 0.0
+    nodes: int = 0
+
+    def price_ms(self, options: IntArray) -> FloatArray:
+        """Prices many recipes at once.
+
+        Args:
+            options: of shape (recipes, units), positions in ``OPTIONS``.
+
+        Returns:
+            Milliseconds, of shape (recipes,); inf where a unit is given an option it does not have.
+        """
+        rows = np.arange(len(self.units))
+        unit_us = self.unit_us[rows, options].sum(axis=1)
+        int8 = np.concatenate([options == OPTIONS.index(INT8), np.zeros((len(options), 1), bool)], axis=1)
+        total = self.fixed_us + unit_us + self._conversion_us(int8)
+        return np.asarray(total * self.scale / 1e3)
+
+    def estimate(self, options: Sequence[int]) -> EstimatedLatency:
+        """Prices one recipe, with its interval."""
+        latency_ms = float(self.price_ms(np.asarray([options], np.int64))[0])
+        half = self.relative_error * latency_ms
+        return EstimatedLatency(latency_ms, Interval(max(latency_ms - half, 0.0), latency_ms + half), self.coverage, self.nodes)
+
+    def quantize_us(self, boundary: Boundary) -> float:
+        """Cost of bringing one tensor from float to int8."""
+        return self.quantize.fixed_us + boundary.elements * self.quantize.per_element_us
+
+    def dequantize_us(self, boundary: Boundary) -> float:
+        """Cost of bringing one tensor from int8 to float; matrix products write float for nothing."""
+        if boundary.producer >= 0 and self.units[boundary.producer].op_type in ("MatMul", "Gemm"):
+            return 0.0
+        return self.dequantize.fixed_us + boundary.elements * self.dequantize.per_element_us
+
+    def _conversion_us(self, int8: npt.NDArray[np.bool_]) -> FloatArray:
+        total = np.zeros(len(int8))
+        for boundary in self.boundaries:
+            produced = int8[:, boundary.producer]
+            readers = int8[:, list(boundary.consumers)]
+            wants_int8 = readers.any(axis=1)
+            wants_float = (~readers).any(axis=1) | boundary.float_reader
+            total += np.where(~produced & wants_int8, self.quantize_us(boundary), 0.0)
+            total += np.where(produced & wants_float, self.dequantize_us(boundary), 0.0)
+        return total

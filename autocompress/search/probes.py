@@ -1,0 +1,162 @@
+"""Probes: whole-model candidates that are looked at (not run for accuracy) to learn what the runtime makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from autocompress.latency.estimator import LatencyEstimator
+from autocompress.passes.quantize import FP32, INT8, INT8_DYNAMIC, QuantizeConfig, Unit
+from autocompress.recipe.builder import CandidateBuilder
+from autocompress.recipe.recipe import Recipe
+from autocompress.runtimes.protocol import ExecutedOp
+from autocompress.search.attribution import attribute_ops, is_boundary
+from autocompress.search.boundaries import Boundary, find_boundaries
+from autocompress.search.prices import OPTIONS, ConversionPrice, LatencyPrices
+
+ExecutedOps = Sequence[ExecutedOp]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One whole-model candidate as executed.
+
+    Attributes:
+        options: position in ``OPTIONS`` of each unit.
+        ops: the executed graph.
+    """
+
+    options: tuple[int, ...]
+    ops: ExecutedOps
+
+
+def probe_recipes(
+    units: Sequence[Unit], config: QuantizeConfig, *, dynamic: bool
+) -> dict[str, tuple[tuple[int, ...], Recipe]]:
+    """The candidates to look at: all float, all int8, all dynamic (where possible) and two that alternate.
+
+    Returns:
+        name -> (options of the units, recipe).
+    """
+    wanted: dict[str, list[str]] = {
+        FP32: [FP32] * len(units),
+        INT8: [INT8] * len(units),
+        "even": [INT8 if i % 2 == 0 else FP32 for i in range(len(units))],
+        "odd": [INT8 if i % 2 == 1 else FP32 for i in range(len(units))],
+    }
+    if dynamic:
+        wanted[INT8_DYNAMIC] = [INT8_DYNAMIC if INT8_DYNAMIC in unit.options else FP32 for unit in units]
+    return {
+        name: (
+            tuple(OPTIONS.index(p) for p in precisions),
+            Recipe(config.with_precisions({u.name: p for u, p in zip(units, precisions, strict=True)})),
+        )
+        for name, precisions in wanted.items()
+    }
+
+
+def fit_prices(
+    builder: CandidateBuilder,
+    probes: Mapping[str, Probe],
+    estimator: LatencyEstimator,
+    elements: Mapping[str, int],
+) -> LatencyPrices:
+    """Additive prices from probes, every operator priced by the estimator.
+
+    Args:
+        builder: gives the units.
+        probes: from ``look``; "fp32" and "int8" must be there.
+        estimator: prices executed operators.
+        elements: tensor -> number of elements.
+    """
+    units = builder.quantizer.units
+    boundaries = find_boundaries(builder.prepared, units, builder.rules, elements)
+    unit_us = np.full((len(units), len(OPTIONS)), np.inf)
+    fixed_us = 0.0
+    for name in (FP32, INT8, INT8_DYNAMIC):
+        if name not in probes:
+            continue
+        costs, outside = _unit_costs(probes[name], builder, estimator)
+        for i, option in enumerate(probes[name].options):
+            if OPTIONS[option] == name:
+                unit_us[i, option] = costs[i]
+        if name == FP32:
+            fixed_us = outside
+    conversions = _conversion_prices(probes, boundaries, estimator)
+    int8_estimate = estimator.estimate(probes[INT8].ops)
+    fp32_estimate = estimator.estimate(probes[FP32].ops)
+    half = (int8_estimate.interval90_ms.high - int8_estimate.interval90_ms.low) / 2
+    return LatencyPrices(
+        units=units,
+        unit_us=unit_us,
+        fixed_us=fixed_us,
+        boundaries=boundaries,
+        quantize=conversions[0],
+        dequantize=conversions[1],
+        scale=1.0,
+        relative_error=max(half / int8_estimate.latency_ms, 0.03),
+        coverage=(int8_estimate.coverage + fp32_estimate.coverage) / 2,
+        nodes=int8_estimate.nodes,
+    )
+
+
+def _unit_costs(probe: Probe, builder: CandidateBuilder, estimator: LatencyEstimator) -> tuple[list[float], float]:
+    units = builder.quantizer.units
+    costs = [0.0] * len(units)
+    outside = 0.0
+    prices = estimator.price([op.signature for op in probe.ops])
+    for op, owner, price in zip(probe.ops, attribute_ops(probe.ops, units), prices, strict=True):
+        if owner is not None:
+            costs[owner] += price.latency_us
+        elif not is_boundary(op):
+            outside += price.latency_us
+    return costs, outside
+
+
+def _conversion_prices(
+    probes: Mapping[str, Probe], boundaries: Sequence[Boundary], estimator: LatencyEstimator
+) -> tuple[ConversionPrice, ConversionPrice]:
+    """Spreads what the alternating probes pay for conversions over the elements that cross."""
+    spent = {"quantize": 0.0, "dequantize": 0.0}
+    crossing = {"quantize": 0, "dequantize": 0}
+    for name in ("even", "odd"):
+        if name not in probes:
+            continue
+        for direction, microseconds in _conversion_us(probes[name].ops, estimator).items():
+            spent[direction] += microseconds
+        for direction, elements in _crossing(probes[name].options, boundaries).items():
+            crossing[direction] += elements
+    return (
+        ConversionPrice(0.5, spent["quantize"] / max(crossing["quantize"], 1)),
+        ConversionPrice(0.5, spent["dequantize"] / max(crossing["dequantize"], 1)),
+    )
+
+
+def _conversion_us(ops: ExecutedOps, estimator: LatencyEstimator) -> dict[str, float]:
+    spent = {"quantize": 0.0, "dequantize": 0.0}
+    boundary_ops = [op for op in ops if is_boundary(op)]
+    for op, price in zip(boundary_ops, estimator.price([op.signature for op in boundary_ops]), strict=True):
+        # Layout changes accompany both directions alike.
+        if op.signature.op_type == "QuantizeLinear":
+            spent["quantize"] += price.latency_us
+        elif op.signature.op_type == "DequantizeLinear":
+            spent["dequantize"] += price.latency_us
+        else:
+            spent["quantize"] += price.latency_us / 2
+            spent["dequantize"] += price.latency_us / 2
+    return spent
+
+
+def _crossing(options: Sequence[int], boundaries: Sequence[Boundary]) -> dict[str, int]:
+    int8 = [OPTIONS[option] == INT8 for option in options]
+    total = {"quantize": 0, "dequantize": 0}
+    for boundary in boundaries:
+        produced = boundary.producer >= 0 and int8[boundary.producer]
+        readers = [int8[i] for i in boundary.consumers]
+        if not produced and any(readers):
+            total["quantize"] += boundary.elements
+        if produced and (boundary.float_reader or not all(readers)):
+            total["dequantize"] += boundary.elements
+    return total

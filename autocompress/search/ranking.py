@@ -1,0 +1,60 @@
+"""Which evaluated trial to believe in.
+
+The drop measured on a few hundred samples is noisy, and the best of many noisy numbers flatters itself.  Measurement and
+prediction are therefore combined by their precisions (the posterior mean of two independent normal estimates),
+
+    expected = (drop / se^2 + predicted / sd^2) / (1 / se^2 + 1 / sd^2),
+
+before trials are ranked; what is finally reported is measured anew on the verification part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from autocompress.search.budget import Budget
+from autocompress.search.trials import Trial
+
+_Z95 = 1.96
+
+
+def expected_drop(measured: float, standard_error: float, predicted: float, deviation: float) -> float:
+    """Posterior mean of the drop."""
+    weight = 1.0 / max(standard_error, 1e-9) ** 2
+    prior = 1.0 / max(deviation, 1e-9) ** 2
+    return (measured * weight + predicted * prior) / (weight + prior)
+
+
+def standard_error(trial: Trial) -> float:
+    """Standard error of a trial's measured drop, from its 95 % interval."""
+    interval = trial.evaluated.drop.ci95
+    return max((interval.high - interval.low) / (2 * _Z95), 1e-9)
+
+
+def rank(
+    trials: Sequence[Trial], expected: Sequence[float], latency_ms: Sequence[float], budget: Budget
+) -> list[Trial]:
+    """Evaluated trials, best first; those that keep no limit at all are still listed, last.
+
+    With a target: first those that meet it, by expected drop; then the others, nearest to the target first among those
+    within the accuracy limit.  Without a target: those within the accuracy limit, fastest first.
+
+    Args:
+        trials: complete trials.
+        expected: expected drop of each.
+        latency_ms: latency of each, on the scale of the baseline's.
+        budget: limits of the study.
+    """
+
+    def key(position: int) -> tuple[float, ...]:
+        trial, drop, latency = trials[position], expected[position], latency_ms[position]
+        within = drop <= budget.accuracy_drop and not trial.evaluated.stopped_early
+        fast = budget.latency_ms is None or latency <= budget.latency_ms
+        small = budget.size_bytes is None or trial.evaluated.size_bytes <= budget.size_bytes
+        if not within:
+            return (2.0, drop, latency, position)
+        if budget.has_target and fast and small:
+            return (0.0, drop, latency, position)
+        return (1.0, latency, drop, position)
+
+    return [trials[i] for i in sorted(range(len(trials)), key=key)]

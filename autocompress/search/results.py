@@ -1,0 +1,83 @@
+"""What tasks bring back from worker processes: small, picklable, measured facts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from autocompress.measurement import MeasuredAccuracy, MeasuredDrop, MeasuredLatency, MeasuredSpeedup
+
+
+@dataclass(frozen=True)
+class BaselineResult:
+    """The uncompressed model, observed.
+
+    Attributes:
+        search: accuracy on the search part.
+        verification: accuracy on the verification part.
+        latency: its latency alone.
+        size_bytes: bytes on disk of the model that came in.
+        notices: sentences a person should read.
+    """
+
+    search: MeasuredAccuracy
+    verification: MeasuredAccuracy
+    latency: MeasuredLatency
+    size_bytes: int
+    notices: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class DamageResult:
+    """Label-free output damage of one candidate.
+
+    Attributes:
+        damage: relative squared error of the outputs against the baseline's; inf where outputs were not finite.
+        build_s: seconds spent on building it.
+        evaluate_s: seconds spent on running it.
+    """
+
+    damage: float
+    build_s: float
+    evaluate_s: float
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """One candidate, evaluated on the search part.
+
+    Attributes:
+        accuracy: the metric; on the samples seen before an early stop.
+        drop: paired against the baseline on the same samples.
+        damage: label-free output damage on the same samples.
+        speedup: short interleaved timing against the baseline.
+        size_bytes: of the serialized candidate.
+        stopped_early: whether the candidate was clearly out before all samples were seen.
+        build_s: seconds spent on building it.
+        evaluate_s: seconds spent on loading, running and timing it.
+    """
+
+    accuracy: MeasuredAccuracy
+    drop: MeasuredDrop
+    damage: float
+    speedup: MeasuredSpeedup
+    size_bytes: int
+    stopped_early: bool
+    build_s: float
+    evaluate_s: float
+
+
+@dataclass(frozen=True)
+class VerificationResult:
+    """One finalist, measured on samples that the search never saw and timed against the baseline.
+
+    Attributes:
+        accuracy: the metric on the verification part.
+        drop: paired against the baseline on the verification part.
+        speedup: long interleaved timing.
+        size_bytes: of the serialized candidate.
+    """
+
+    accuracy: MeasuredAccuracy
+    drop: MeasuredDrop
+    speedup: MeasuredSpeedup
+    size_bytes: int

@@ -1,0 +1,45 @@
+"""The story of a search, from the measured baseline to the verified best."""
+
+from __future__ import annotations
+
+from autocompress.search import explore, stages
+from autocompress.search.state import SearchState
+from autocompress.search.verify import Outcome, conclude, verify
+
+
+def run_search(state: SearchState) -> Outcome:
+    """Searches until the target is met and nothing better can be expected, or a limit is reached.
+
+    Raises:
+        NothingToCompress: when the model has nothing that could be made cheaper.
+        UserError: when the baseline itself cannot be measured.
+    """
+    try:
+        stages.measure_baseline(state)
+        stages.calibrate(state)
+        stages.price(state)
+        stages.screen(state)
+        stages.set_up_whole_model(state)
+        explore.evaluate(state, explore.propose_whole_model(state))
+        _verify_early(state)
+        if not state.interrupted and not explore.out_of_allowance(state):
+            stages.sense(state)
+            explore.refit(state)
+            explore.evaluate(state, explore.propose_ladder(state))
+            _verify_early(state)
+            explore.explore(state)
+    except KeyboardInterrupt:
+        if state.scorer is None or not state.ledger.complete:
+            raise
+        state.interrupted = True
+    state.stop_reason = state.stop_reason or explore.out_of_allowance(state) or "stopped by the user"
+    return conclude(state)
+
+
+def _verify_early(state: SearchState) -> None:
+    """Verifies the best so far as soon as it seems to meet the target, so that a stop at any time has a result."""
+    if state.interrupted or state.first_met_s is not None:
+        return
+    order = explore.ranked(state)
+    if order and explore.keeps_target(state, order[0]):
+        verify(state, order[0])

@@ -1,0 +1,133 @@
+"""A SearchSpace: which choices the search may make, read from YAML in ``search_spaces/``."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from autocompress.errors import ConfigError
+from autocompress.passes.quantize import PRECISIONS
+
+SCHEME_CHOICES: dict[str, tuple[object, ...]] = {
+    "activation_dtype": ("uint8", "int8"),
+    "activation_symmetric": (False, True),
+    "activation_range": ("abs_max", "min_max", "moving_average", "percentile", "kl", "mse", "emd", "aciq"),
+    "weight_dtype": ("int8", "uint8"),
+    "weight_granularity": ("per_channel", "per_tensor"),
+    "weight_range": ("abs_max", "mse"),
+    "bias_correction": (True, False),
+}
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """The choices of a search.
+
+    Attributes:
+        name: stem of its file.
+        description: one sentence for people.
+        scheme: field of the quantization step -> allowed values; one value per recipe.
+        precision: precisions that a unit may have.
+        per: "unit" (each unit has a precision of its own) or "model" (all units that can share one).
+        proposals_per_build: how many proposals are scored by the predictors for each candidate that is built.
+        screen: how many schemes are kept after screening by output damage.
+    """
+
+    name: str
+    description: str
+    scheme: dict[str, tuple[object, ...]]
+    precision: tuple[str, ...]
+    per: str
+    proposals_per_build: int = 48
+    screen: int = 3
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form."""
+        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+
+
+def load_space(name_or_path: str, folder: Path) -> SearchSpace:
+    """Reads a search space by its stem in ``folder`` or by path.
+
+    Raises:
+        ConfigError: when there is none, or it names an unknown choice.
+    """
+    import yaml
+
+    path = Path(name_or_path)
+    if path.suffix not in (".yaml", ".yml"):
+        path = folder / f"{name_or_path}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
+        raise ConfigError(f"no search space {name_or_path!r}; give a path to a YAML file or one of: {known}")
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"search space {path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(document, dict):
+        raise ConfigError(f"search space {path} must be a mapping; see search_spaces/README.md")
+    return parse_space(path.stem, document)
+
+
+def parse_space(name: str, document: Mapping[str, Any]) -> SearchSpace:
+    """Checks a search space given as a mapping.
+
+    Raises:
+        ConfigError: naming the key or value that is not known.
+    """
+    where = f"search space {name!r}"
+    _known_keys(document, ("description", "scheme", "precision", "search"), where)
+    scheme = dict(document.get("scheme") or {})
+    _known_keys(scheme, tuple(SCHEME_CHOICES), f"{where}, scheme")
+    precision = dict(document.get("precision") or {})
+    _known_keys(precision, ("options", "per"), f"{where}, precision")
+    search = dict(document.get("search") or {})
+    _known_keys(search, ("proposals_per_build", "screen"), f"{where}, search")
+    per = str(precision.get("per", "model"))
+    if per not in ("unit", "model"):
+        raise ConfigError(f"{where}: precision.per is {per!r}; it must be 'unit' or 'model'")
+    return SearchSpace(
+        name=name,
+        description=str(document.get("description", "")),
+        scheme={
+            key: _values(scheme.get(key, [allowed[0]]), allowed, f"{where}, scheme.{key}")
+            for key, allowed in SCHEME_CHOICES.items()
+        },
+        precision=tuple(map(str, _values(precision.get("options", ["int8"]), PRECISIONS, f"{where}, precision.options"))),
+        per=per,
+        proposals_per_build=_positive(search.get("proposals_per_build", 48), f"{where}, search.proposals_per_build"),
+        screen=_positive(search.get("screen", 3), f"{where}, search.screen"),
+    )
+
+
+def _known_keys(mapping: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
+    for key in mapping:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"it must be one of {', '.join(known)}"
+            raise ConfigError(f"{where}: unknown key {key!r}; {hint}")
+
+
+def _values(given: object, allowed: tuple[object, ...], where: str) -> tuple[object, ...]:
+    listed = given if isinstance(given, list) else [given]
+    if not listed:
+        raise ConfigError(f"{where} is empty; give at least one of {', '.join(map(str, allowed))}")
+    for value in listed:
+        if value not in allowed or isinstance(value, bool) != isinstance(allowed[0], bool):
+            raise ConfigError(f"{where}: {value!r} is not known; it must be one of {', '.join(map(str, allowed))}")
+    return tuple(dict.fromkeys(listed))
+
+
+def _positive(value: object, where: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ConfigError(f"{where} is {value!r}; it must be a whole number of at least 1")
+    return value
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, dict):
+        return {k: list(v) for k, v in value.items()}
+    return list(value) if isinstance(value, tuple) else value

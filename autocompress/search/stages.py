@@ -1,0 +1,183 @@
+"""The stages before exploration: baseline, calibration, prices, screening, sensitivity."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from autocompress.errors import CandidateFailed, NothingToCompress
+from autocompress.passes.quantize import FP32, INT8, INT8_DYNAMIC, QuantizeConfig
+from autocompress.recipe.recipe import Recipe
+from autocompress.search import tasks
+from autocompress.search.accuracy_predictor import AccuracyPredictor
+from autocompress.search.budget import make_budget
+from autocompress.search.encoding import Encoding
+from autocompress.search.features import RecipeFeatures, scheme_key
+from autocompress.search.prices import OPTIONS
+from autocompress.search.probes import Probe, fit_prices, probe_recipes
+from autocompress.search.proposals import Scorer
+from autocompress.search.screening import KERNEL_FIELDS, Screened, best_schemes, dynamic_schemes, kernel_choices, schemes
+from autocompress.search.sensitivity import measure_sensitivity
+from autocompress.search.state import SearchState
+
+_KERNEL_TOLERANCE = 1.05
+_SCREEN_SAMPLES = 32
+_SENSITIVITY_SAMPLES = 16
+_SENSITIVITY_DEADLINE = 0.4
+
+
+def measure_baseline(state: SearchState) -> None:
+    """Measures the uncompressed model and derives the budget."""
+    state.progress.stage("measure the baseline")
+    with state.stopwatch.stage("baseline"):
+        state.baseline = state.executor.submit(tasks.baseline).result()
+    for text in state.baseline.notices:
+        state.notice(text)
+    settings = state.settings
+    state.budget = make_budget(
+        baseline_latency_ms=state.baseline.latency.latency_ms,
+        baseline_size_bytes=state.baseline.size_bytes,
+        max_accuracy_drop=settings.max_accuracy_drop,
+        target_speedup=settings.target_speedup,
+        target_latency_ms=settings.target_latency_ms,
+        target_size_factor=settings.target_size_factor,
+        target_size_bytes=settings.target_size_bytes,
+    )
+    if not state.units:
+        raise NothingToCompress(
+            "nothing to compress: the model has no operator with weights that this runtime can run in int8; "
+            "it is left unchanged"
+        )
+
+
+def calibrate(state: SearchState) -> None:
+    """Collects the statistics of every unit's tensors in one pass over the calibration part."""
+    state.progress.stage("calibrate")
+    with state.stopwatch.stage("calibrate"):
+        state.elements = state.executor.submit(tasks.calibrate, state.builder.quantizer.tensors).result()
+
+
+def price(state: SearchState) -> None:
+    """Looks at whole-model candidates as the runtime executes them and fits additive latency prices."""
+    with state.stopwatch.stage("profile"):
+        state.progress.stage("price operators")
+        state.encoding = Encoding(state.settings.space, state.units)
+        kernels = _usable_kernels(state)
+        kernel = min(kernels, key=lambda row: row[1])
+        state.in_play = _kernels_in_play(kernels, kernel[1])
+        config = QuantizeConfig(precision=INT8, **kernel[0])  # type: ignore[arg-type]
+        dynamic = any(INT8_DYNAMIC in unit.options for unit in state.units)
+        recipes = probe_recipes(state.units, config, dynamic=dynamic)
+        probes = {
+            name: Probe(options, state.executor.submit(tasks.executed, recipe).result())
+            for name, (options, recipe) in recipes.items()
+        }
+        state.estimator = state.open_estimator()
+        state.baseline_ops = list(state.executor.submit(tasks.executed_baseline).result())
+        state.baseline_estimate = state.estimator.estimate(state.baseline_ops)
+        state.prices = fit_prices(state.builder, probes, state.estimator, state.elements)
+
+
+def screen(state: SearchState) -> None:
+    """Compares whole-model candidates of every scheme still in play by their output damage."""
+    space = state.settings.space
+    kernels = [
+        k for k in kernel_choices(space) if all(k[f] in state.in_play.get(f, (k[f],)) for f in KERNEL_FIELDS)
+    ]
+    listed = schemes(space, kernels) if INT8 in space.precision else []
+    listed += dynamic_schemes(space, kernels) if any(INT8_DYNAMIC in u.options for u in state.units) else []
+    state.progress.stage("screen schemes", total=len(listed))
+    with state.stopwatch.stage("search"):
+        futures = [(c, state.executor.submit(tasks.damages, [Recipe(c)], _SCREEN_SAMPLES)) for c in listed]
+        screened = []
+        for config, future in futures:
+            try:
+                screened.append(Screened(config, future.result()[0].damage))
+            except CandidateFailed as error:
+                state.notice(f"scheme {scheme_key(config)} was left out: {error}")
+            state.progress.advance()
+    if not screened:
+        raise NothingToCompress("no int8 scheme of the search space runs on this model; it is left unchanged")
+    state.screened = best_schemes(screened, len(screened))
+
+
+def set_up_whole_model(state: SearchState) -> None:
+    """Sets up the predictors before sensitivities are known: each unit has an even share of the damage."""
+    best = state.screened[0]
+    state.damage = _even_damage(state, best.damage)
+    _keep_best_schemes(state)
+    _set_up_predictors(state, best.damage)
+
+
+def sense(state: SearchState) -> None:
+    """Measures the sensitivity of each unit under the best static scheme, where units are chosen one by one."""
+    best = next((s for s in state.screened if s.config.precision == INT8), state.screened[0])
+    scheme = replace(best.config, precision=INT8, exceptions=())
+    if state.settings.space.per == "unit":
+        wanted = sum(len(u.options) - 1 for u in state.units)
+        state.progress.stage("measure sensitivity", total=wanted)
+        deterministic = state.settings.deterministic
+        with state.stopwatch.stage("search"):
+            state.damage = measure_sensitivity(
+                state.executor,
+                state.units,
+                scheme,
+                state.settings.space.precision,
+                _SENSITIVITY_SAMPLES,
+                state.progress.advance,
+                lambda: not deterministic and state.stopwatch.used(_SENSITIVITY_DEADLINE),
+            )
+        _set_up_predictors(state, best.damage)
+
+
+def _set_up_predictors(state: SearchState, scheme_damage: float) -> None:
+    """Makes the scorer from prices, sensitivities and screening."""
+    assert state.damage is not None and state.prices is not None
+    relative = {scheme_key(s.config): s.damage / max(scheme_damage, 1e-12) for s in state.screened}
+    values = [(name, v) for name, allowed in state.settings.space.scheme.items() if len(allowed) > 1 for v in allowed]
+    features = RecipeFeatures(state.damage, values, relative)
+    predictor = AccuracyPredictor(state.settings.seed, prior_scale=max(state.settings.max_accuracy_drop, 1e-3))
+    state.scorer = Scorer(state.units, state.prices, features, predictor)
+
+
+def _usable_kernels(state: SearchState) -> list[tuple[dict[str, object], float]]:
+    """Each choice of integer kernels with the estimated time of the whole model in int8 under it."""
+    listed = []
+    for kernel in kernel_choices(state.settings.space):
+        recipe = Recipe(QuantizeConfig(precision=INT8, **kernel))  # type: ignore[arg-type]
+        try:
+            state.executor.submit(tasks.profile, recipe).result()
+            ops = state.executor.submit(tasks.executed, recipe).result()
+        except CandidateFailed as error:
+            state.notice(f"integer kernels {kernel} were left out: {error}")
+            continue
+        listed.append((kernel, state.open_estimator().estimate(ops).latency_ms))
+    if not listed:
+        raise NothingToCompress("the runtime runs no int8 form of this model; it is left unchanged")
+    return listed
+
+
+def _kernels_in_play(
+    kernels: list[tuple[dict[str, object], float]], fastest_ms: float
+) -> dict[str, tuple[object, ...]]:
+    kept = [kernel for kernel, latency_ms in kernels if latency_ms <= fastest_ms * _KERNEL_TOLERANCE]
+    return {name: tuple(dict.fromkeys(kernel[name] for kernel in kept)) for name in KERNEL_FIELDS}
+
+
+def _keep_best_schemes(state: SearchState) -> None:
+    """Narrows each scheme choice to the values that the best screened schemes use."""
+    static = [s for s in state.screened if s.config.precision == INT8] or state.screened
+    kept = static[: state.settings.space.screen]
+    for name in state.settings.space.scheme:
+        state.in_play[name] = tuple(dict.fromkeys(getattr(s.config, name) for s in kept))
+
+
+def _even_damage(state: SearchState, whole: float) -> np.ndarray:  # type: ignore[type-arg]
+    """Without a choice per unit, the whole model's damage is spread evenly."""
+    damage = np.full((len(state.units), len(OPTIONS)), np.inf)
+    damage[:, OPTIONS.index(FP32)] = 0.0
+    for i, unit in enumerate(state.units):
+        for option in unit.options[1:]:
+            damage[i, OPTIONS.index(option)] = whole / len(state.units)
+    return damage

@@ -1,0 +1,107 @@
+"""Everything a running search knows; each stage reads what earlier stages wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from autocompress.measurement import EstimatedLatency
+from autocompress.passes.quantize import Unit
+from autocompress.progress import Progress
+from autocompress.recipe.builder import CandidateBuilder
+from autocompress.search.budget import Budget
+from autocompress.search.results import BaselineResult
+from autocompress.search.settings import SearchSettings
+from autocompress.search.stopwatch import Stopwatch
+from autocompress.search.trials import Ledger, Trial
+
+if TYPE_CHECKING:
+    from autocompress.latency.estimator import LatencyEstimator
+    from autocompress.runtimes.protocol import ExecutedOp
+    from autocompress.search.encoding import Encoding
+    from autocompress.search.prices import LatencyPrices
+    from autocompress.search.proposals import Scorer
+    from autocompress.search.screening import Screened
+
+
+@dataclass
+class SearchState:
+    """The state of one search.
+
+    Attributes:
+        settings: what was asked.
+        builder: finds the units and builds candidates of the model.
+        executor: where candidates are built and evaluated.
+        open_estimator: opens the latency estimator (again, after operators were profiled).
+        on_trial: called after each trial was added or changed.
+        progress: what the person watching sees.
+        stopwatch: time per stage.
+        ledger: all trials.
+        elements: tensor -> number of elements, at the shapes that count.
+        baseline: the measured Baseline.
+        budget: limits derived from it.
+        estimator: the latency estimator.
+        prices: additive latency prices.
+        encoding: parameters of the space.
+        in_play: parameter -> values still in play after screening.
+        screened: whole-model schemes by damage, best first.
+        damage: of shape (units, options); sensitivities.
+        scorer: predictors of drop and latency.
+        baseline_ops: the baseline as executed.
+        baseline_estimate: its estimated latency.
+        verified: trials verified so far, in order.
+        first_met_s: seconds from the start until a trial was first verified to meet the target.
+        interrupted: whether the person asked to stop.
+        stop_reason: why the search ended.
+        notices: sentences a person should read.
+    """
+
+    settings: SearchSettings
+    builder: CandidateBuilder
+    executor: Executor
+    open_estimator: Callable[[], LatencyEstimator]
+    on_trial: Callable[[Trial], None]
+    progress: Progress
+    stopwatch: Stopwatch
+    ledger: Ledger = field(default_factory=Ledger)
+    elements: dict[str, int] = field(default_factory=dict)
+    baseline: BaselineResult | None = None
+    budget: Budget | None = None
+    estimator: LatencyEstimator | None = None
+    prices: LatencyPrices | None = None
+    encoding: Encoding | None = None
+    in_play: dict[str, tuple[object, ...]] = field(default_factory=dict)
+    screened: list[Screened] = field(default_factory=list)
+    damage: npt.NDArray[np.float64] | None = None
+    scorer: Scorer | None = None
+    baseline_ops: list[ExecutedOp] = field(default_factory=list)
+    baseline_estimate: EstimatedLatency | None = None
+    verified: list[Trial] = field(default_factory=list)
+    first_met_s: float | None = None
+    interrupted: bool = False
+    stop_reason: str = ""
+    notices: list[str] = field(default_factory=list)
+
+    @property
+    def units(self) -> tuple[Unit, ...]:
+        """The units of the model."""
+        return self.builder.quantizer.units
+
+    def latency_ms(self, trial: Trial) -> float:
+        """Latency that steers: measured and normalised to the baseline, or estimated when deterministic."""
+        assert self.baseline is not None
+        if self.settings.deterministic:
+            assert trial.estimate is not None
+            return trial.estimate.latency_ms
+        return self.baseline.latency.latency_ms / trial.evaluated.speedup.speedup
+
+    def notice(self, text: str) -> None:
+        """Records a sentence that a person should read, once."""
+        if text not in self.notices:
+            self.notices.append(text)
+            self.progress.notice(text)

@@ -1,0 +1,121 @@
+"""Verification: finalists are measured on samples that the search never saw and timed against the baseline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from autocompress.errors import CandidateFailed
+from autocompress.search import tasks
+from autocompress.search.explore import ranked
+from autocompress.search.state import SearchState
+from autocompress.search.trials import Trial
+
+_MOST_FINALISTS = 6
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a search ended.
+
+    Attributes:
+        best: the trial to emit, verified; None when the original model is the best that holds.
+        target_met: whether ``best`` keeps every limit, as verified.
+        reason: one sentence: why the target was not met, or why the search ended.
+    """
+
+    best: Trial | None
+    target_met: bool
+    reason: str
+
+
+def verify(state: SearchState, trial: Trial) -> bool:
+    """Verifies one trial (once); says whether it keeps every limit."""
+    assert state.budget is not None
+    if trial.verification is None:
+        state.progress.stage(f"verify trial {trial.number}")
+        with state.stopwatch.stage("verify"):
+            try:
+                trial.verification = state.executor.submit(tasks.verify, trial.recipe).result()
+            except CandidateFailed as error:
+                trial.cause = str(error)
+                return False
+        state.verified.append(trial)
+        state.on_trial(trial)
+    return meets(state, trial)
+
+
+def meets(state: SearchState, trial: Trial) -> bool:
+    """Whether a verified trial keeps every limit."""
+    result = trial.verification
+    assert state.budget is not None
+    met = result is not None and state.budget.met_by(
+        drop=result.drop.drop, speedup=result.speedup.speedup, size_bytes=result.size_bytes
+    )
+    if met and state.first_met_s is None:
+        state.first_met_s = state.stopwatch.elapsed_s
+    return met
+
+
+def conclude(state: SearchState) -> Outcome:
+    """Verifies finalists from the best down until one holds; else names the best that is feasible.
+
+    The order comes from the search part alone, so that the verification part is not used to pick the luckiest.
+    """
+    assert state.budget is not None
+    order = ranked(state)
+    # After a stop by the user, what is already verified is emitted at once.
+    finalists = order if not state.interrupted else [t for t in order if t.verification is not None] or order[:1]
+    for trial in finalists[:_MOST_FINALISTS]:
+        if verify(state, trial) and state.budget.has_target:
+            return Outcome(trial, True, state.stop_reason)
+        if not state.budget.has_target and _acceptable(state, trial):
+            return Outcome(trial, True, state.stop_reason)
+    held = [t for t in state.verified if meets(state, t)]
+    if held and state.budget.has_target:
+        return Outcome(held[0], True, state.stop_reason)
+    acceptable = [t for t in state.verified if _acceptable(state, t)]
+    if not acceptable:
+        return Outcome(None, not state.budget.has_target, _why_nothing(state))
+    fastest = max(acceptable, key=_verified_speedup)
+    return Outcome(fastest, not state.budget.has_target, _why_not(state, fastest))
+
+
+def _acceptable(state: SearchState, trial: Trial) -> bool:
+    """Within the accuracy limit and no slower than the model that came in, as verified."""
+    result = trial.verification
+    assert state.budget is not None
+    if result is None or result.drop.drop > state.budget.accuracy_drop:
+        return False
+    return result.speedup.speedup >= 1.0 or result.size_bytes < 0.9 * _baseline_size(state)
+
+
+def _baseline_size(state: SearchState) -> int:
+    assert state.baseline is not None
+    return state.baseline.size_bytes
+
+
+def _verified_speedup(trial: Trial) -> float:
+    assert trial.verification is not None
+    return trial.verification.speedup.speedup
+
+
+def _why_not(state: SearchState, best: Trial) -> str:
+    assert state.budget is not None and best.verification is not None
+    parts = []
+    if state.budget.speedup is not None:
+        parts.append(f"{state.budget.speedup:.3g}x faster")
+    if state.budget.size_bytes is not None:
+        parts.append(f"at most {state.budget.size_bytes:.4g} bytes")
+    result = best.verification
+    return (
+        f"{' and '.join(parts)} within a drop of {state.budget.accuracy_drop:.3g} was not reached "
+        f"({state.stop_reason}); the best that holds is {result.speedup.speedup:.2f}x with a drop of {result.drop.drop:.3g}"
+    )
+
+
+def _why_nothing(state: SearchState) -> str:
+    assert state.budget is not None
+    return (
+        f"no verified candidate is both within a drop of {state.budget.accuracy_drop:.3g} and at least as fast as the "
+        f"original ({state.stop_reason}); the original model is emitted unchanged"
+    )
