@@ -7,6 +7,7 @@ An evaluation set is a folder of folders, each with ``model.onnx``, ``eval.npz``
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,9 +71,10 @@ def prepare(folder: Path, work: Path, *, model: Path | None = None, n: int | Non
     task = _TASKS[meta["task"]]
     work.mkdir(parents=True, exist_ok=True)
     names = [entry["name"] for entry in meta.get("inputs", [{"name": "x"}])]
-    np.savez(work / "data.npz", **task.data(_load(folder / "eval.npz"), names, n))
+    save_arrays(work / "data.npz", task.data(_load(folder / "eval.npz"), names, n))
     calibration = _load(folder / "calib.npz")
-    np.savez(work / "calibration.npz", **({names[0]: calibration["x"]} if set(calibration) == {"x"} else calibration))
+    unnamed = set(calibration) == {"x"}
+    save_arrays(work / "calibration.npz", {names[0]: calibration["x"]} if unnamed else calibration)
     return UserInputs(
         name=folder.name,
         task=meta["task"],
@@ -84,6 +86,26 @@ def prepare(folder: Path, work: Path, *, model: Path | None = None, n: int | Non
         max_accuracy_drop=task.max_accuracy_drop,
         published={key: meta.get(key) for key in ("metric", "measured", "n", "macs", "params", "published")},
     )
+
+
+def save_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
+    """Writes an .npz file, uncompressed."""
+    np.savez(path, **arrays)  # type: ignore[arg-type]
+
+
+def model_names(evalset: Path, overridden: set[str]) -> list[str]:
+    """Every folder whose model is there, or is given from elsewhere (``overridden``); the others are named.
+
+    Raises:
+        SystemExit: when there is none.
+    """
+    folders = sorted(path.parent for path in evalset.glob("*/meta.json"))
+    ready = [f.name for f in folders if f.name in overridden or (f / "model.onnx").is_file()]
+    for missing in sorted({f.name for f in folders} - set(ready)):
+        print(f"{missing}: no model.onnx; give --model-path {missing}=FILE", file=sys.stderr)
+    if not ready:
+        raise SystemExit(f"{evalset} holds no folder with meta.json and model.onnx")
+    return ready
 
 
 def feeds(inputs: UserInputs, file: Path, input_names: list[str]) -> Arrays:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from evalset_inputs import Arrays, UserInputs, feeds
+from evalset_inputs import Arrays, UserInputs, feeds, save_arrays
 
 Array = npt.NDArray[Any]
 
@@ -92,7 +92,7 @@ def time_both(a: Path, b: Path, inputs: UserInputs, seconds: float, threads: int
     names = [i.name for i in plain_session(a, 1).get_inputs()]
     with tempfile.TemporaryDirectory() as folder:
         sample = Path(folder) / "sample.npz"
-        np.savez(sample, **{name: array[:1] for name, array in feeds(inputs, inputs.data, names).items()})
+        save_arrays(sample, {name: array[:1] for name, array in feeds(inputs, inputs.data, names).items()})
         command = [sys.executable, _TIMING_SCRIPT, a, b, "--feeds", sample]
         command += ["--seconds", str(seconds), "--threads", str(threads)]
         done = subprocess.run([str(part) for part in command], check=True, capture_output=True, text=True)

@@ -7,6 +7,7 @@ true box of that class enough; precision, made non-increasing, is averaged at th
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,7 +74,8 @@ def iou(a: Floats, b: Floats) -> Floats:
     shared = np.clip(bottom_right - top_left, 0.0, None).prod(axis=2)
     area_a, area_b = ((box[:, 2:] - box[:, :2]).prod(axis=1) for box in (a, b))
     union = area_a[:, None] + area_b[None, :] - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    overlap: Floats = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return overlap
 
 
 def mean_average_precision(images: list[tuple[Detections, Floats]], iou_at_least: float = 0.5) -> float:
@@ -121,7 +123,7 @@ def _matches(found: Floats, true: Floats, iou_at_least: float) -> npt.NDArray[np
 
 def _side(cells: int) -> int:
     """Height and width in pixels of the input whose grids have so many cells in all."""
-    return round((cells / sum(stride**-2 for stride in STRIDES)) ** 0.5)
+    return round(math.sqrt(cells / sum(stride**-2 for stride in STRIDES)))
 
 
 def _cells(side: int) -> tuple[Floats, Floats]:

@@ -18,7 +18,7 @@ NO_BOX = -1
 
 
 def map50(outputs: Arrays, data: Arrays) -> float:
-    """mAP at an overlap of one half of a YOLOX detector.
+    """Mean average precision at an overlap of one half of a YOLOX detector.
 
     ``data["boxes"]`` has shape (n, most, 5): class, x1, y1, x2, y2 in input pixels; unused rows have class ``NO_BOX``.
     """
@@ -50,7 +50,8 @@ def psnr_db(outputs: Arrays, data: Arrays) -> npt.NDArray[np.float64]:
     (restored,) = outputs.values()
     clean = data["clean"].astype(np.float64) / 255
     error = (np.clip(restored, 0.0, 1.0) - clean).reshape(len(clean), -1)
-    return -10 * np.log10((error**2).mean(axis=1))
+    decibels: npt.NDArray[np.float64] = -10 * np.log10((error**2).mean(axis=1))
+    return decibels
 
 
 def _paired_rows(pair: npt.NDArray[Any], member: npt.NDArray[Any]) -> tuple[list[int], list[int]]:

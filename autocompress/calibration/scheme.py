@@ -64,6 +64,8 @@ class Scheme:
             raise ConfigError(f"scheme: {self.granularity} needs an axis; give the axis of the channels or blocks")
         if self.granularity == "per_block" and (self.block_size is None or self.block_size < 1):
             raise ConfigError(f"scheme: per_block needs a positive block_size, not {self.block_size}")
+        if self.granularity != "per_block" and self.block_size is not None:
+            raise ConfigError(f"scheme: block_size is only for per_block, not for {self.granularity}")
 
     @property
     def bits(self) -> int:
@@ -94,6 +96,18 @@ class Scheme:
     def qmax(self) -> int:
         """Highest integer, both of the type and in use."""
         return self.dtype_min + (1 << self.bits) - 1
+
+    def checked_axis(self, rank: int) -> int | None:
+        """The axis as a number in [0, rank), or None per tensor.
+
+        Raises:
+            ConfigError: when a tensor of this rank lacks the axis.
+        """
+        if self.granularity == "per_tensor" or self.axis is None:
+            return None
+        if not -rank <= self.axis < rank:
+            raise ConfigError(f"scheme: a tensor of {rank} dimensions has no axis {self.axis}")
+        return self.axis % rank
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form; ``Scheme(**row)`` is its inverse."""
@@ -199,14 +213,11 @@ def spread(parameters: FloatArray, shape: tuple[int, ...], scheme: Scheme) -> Fl
     Raises:
         ConfigError: when the tensor lacks the scheme's axis.
     """
-    if scheme.granularity == "per_tensor" or scheme.axis is None:
+    axis = scheme.checked_axis(len(shape))
+    if axis is None:
         return parameters.reshape(())
-    if not -len(shape) <= scheme.axis < len(shape):
-        raise ConfigError(f"scheme: axis {scheme.axis} does not exist in a tensor of shape {shape}")
-    axis = scheme.axis % len(shape)
-    if scheme.granularity == "per_channel":
+    if scheme.block_size is None:
         return parameters.reshape([-1 if i == axis else 1 for i in range(len(shape))])
-    assert scheme.block_size is not None
     whole = np.repeat(parameters, scheme.block_size, axis=axis)
     return whole[(slice(None),) * axis + (slice(shape[axis]),)]
 

@@ -133,8 +133,9 @@ def _check(name: str, tensor: TensorStatistics) -> None:
         "counts": lambda: tensor.count == tensor.histogram.total and bool((tensor.histogram.counts >= 0).all()),
         "zeros": lambda: 0 <= tensor.zeros <= tensor.count,
         "samples": lambda: 0 <= tensor.samples <= tensor.count,
-        "extremes": lambda: bool(np.isfinite([tensor.minimum, tensor.maximum]).all())
-        and tensor.minimum <= tensor.maximum,
+        "extremes": lambda: (
+            bool(np.isfinite([tensor.minimum, tensor.maximum]).all()) and tensor.minimum <= tensor.maximum
+        ),
         "bin width": lambda: tensor.histogram.exponent == width_exponent(tensor.abs_max),
         "moments": lambda: bool(np.isfinite([tensor.sum, tensor.sum_of_squares]).all()),
     }

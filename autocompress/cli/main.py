@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -39,6 +40,12 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _flowing(docstring: str) -> str:
+    """A docstring whose paragraphs are one line each, for the terminal to wrap."""
+    paragraphs = re.split(r"\n\s*\n", docstring.strip())
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+
+
 @app.callback()
 def _root(
     version: Annotated[
@@ -48,15 +55,18 @@ def _root(
     """Finds a smaller, faster ONNX model that was measured to be so on this device, within your accuracy budget."""
 
 
-app.command("run")(run.run)
-app.command("measure")(measure.measure)
-app.command("estimate")(estimate.estimate)
-app.command("inspect")(inspect.inspect)
-app.command("sensitivity")(sensitivity.sensitivity)
-app.command("profile")(profile.profile)
-app.command("apply")(apply.apply)
-app.command("report")(report.report)
-app.command("doctor")(doctor.doctor)
+for _command in (
+    run.run,
+    measure.measure,
+    estimate.estimate,
+    inspect.inspect,
+    sensitivity.sensitivity,
+    profile.profile,
+    apply.apply,
+    report.report,
+    doctor.doctor,
+):
+    app.command(_command.__name__, help=_flowing(_command.__doc__ or ""))(_command)
 app.add_typer(study.app, name="study")
 app.add_typer(table.app, name="table")
 

@@ -47,7 +47,7 @@ def dump_config(config: RunConfig, path: str | os.PathLike[str]) -> None:
     for name in ("storage", "search_space"):
         if _is_relative(name, options[name]):
             options[name] = os.path.abspath(options[name])
-    _write(Path(path), yaml.safe_dump(options, sort_keys=False, allow_unicode=True))
+    _write(Path(path), yaml.safe_dump(options, sort_keys=False))
 
 
 def _read_fields(path: Path) -> dict[str, object]:
@@ -72,9 +72,8 @@ def _read_yaml(path: Path) -> dict[Any, Any]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
-        raise ConfigError(
-            f"{path}{where}: not valid YAML ({getattr(error, 'problem', None) or 'unreadable'})"
-        ) from error
+        problem = getattr(error, "problem", None) or "unreadable"
+        raise ConfigError(f"{path}{where} is not valid YAML: {problem}") from error
     if content is None:
         return {}
     if not isinstance(content, dict):

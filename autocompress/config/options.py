@@ -135,5 +135,5 @@ def parse_options(options: Mapping[str, object]) -> dict[str, object]:
 
 
 def _nearest(option: str) -> str:
-    close = difflib.get_close_matches(option, OPTIONS, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(option, OPTIONS, n=1, cutoff=0.6)
     return f"did you mean '{close[0]}'?" if close else f"known options are {', '.join(OPTIONS)}"

@@ -16,6 +16,7 @@ from autocompress.errors import ConfigError
 
 _NUMBER = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?"
 _QUANTITY = re.compile(rf"({_NUMBER})\s*([^\W\d_]*|%|×)", re.UNICODE)
+_WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 _DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([a-z]+)\s*")
 
 _LATENCY_MS = {
@@ -156,9 +157,11 @@ def parse_count(name: str, value: object, *, at_least: int = 1) -> int:
     Raises:
         ConfigError: for anything else.
     """
-    is_number = isinstance(value, Integral) and not isinstance(value, bool)
-    is_text = isinstance(value, str) and re.fullmatch(r"[+-]?[0-9]{1,18}", value.strip()) is not None
-    count = int(str(value)) if is_number or is_text else None
+    count = None
+    if isinstance(value, Integral) and not isinstance(value, bool):
+        count = int(value)
+    elif isinstance(value, str) and (match := _WHOLE.fullmatch(value.strip())):
+        count = int(match[0])
     if count is None or not at_least <= count < 2**31:
         raise ConfigError(f"{name} {_shown(value)} must be a whole number from {at_least} to {2**31 - 1}")
     return count

@@ -39,7 +39,6 @@ class ArraySource:
         self._bindings, self._count, found = bind_inputs(arrays, model_inputs, preprocess)
         used = {binding.array_name for binding in self._bindings}
         self._extras = {name: rows for name, rows in arrays.items() if name not in used}
-        self._whole: dict[str, Array] = {}
         self.input_names: tuple[str, ...] = tuple(binding.name for binding in self._bindings)
         self.has_labels = LABELS in self._extras
         self.notices = notices + found + label_notices(arrays, used)
@@ -72,9 +71,7 @@ class ArraySource:
             elif rows.shape and rows.shape[0] == self._count:
                 given[name] = rows.rows(indices)
             else:
-                if name not in self._whole:
-                    self._whole[name] = rows.whole()
-                given[name] = self._whole[name]
+                given[name] = rows.whole()
         given[SAMPLE_INDEX] = np.asarray(indices, dtype=np.int64)
         return given
 

@@ -16,7 +16,14 @@ from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 from autocompress.graph.inference import drop_annotations
 from autocompress.graph.model import copy_model
 from autocompress.graph.opset import within_supported
-from autocompress.graph.rewrite import bypass, constants_to_weights, drop_dead, name_nodes, sort_nodes
+from autocompress.graph.rewrite import (
+    bypass,
+    constants_to_weights,
+    drop_dead,
+    name_nodes,
+    sort_nodes,
+    strip_annotations,
+)
 from autocompress.graph.saving import IR_VERSION
 from autocompress.graph.tensors import densify, raw_bytes
 from autocompress.graph.walk import all_graphs, all_nodes, is_standard, opset_of, set_opset
@@ -33,6 +40,7 @@ def normalize(model: ModelProto) -> ModelProto:
         canonical = copy_model(model)
     canonical.ir_version = IR_VERSION
     canonical.ClearField("training_info")
+    strip_annotations(canonical)
     _plain_weights(canonical)
     constants_to_weights(canonical.graph)
     _raw_weights(canonical)
@@ -70,7 +78,6 @@ def _raw_weights(model: ModelProto) -> None:
                 name=weight.name, data_type=weight.data_type, dims=weight.dims, raw_data=raw_bytes(weight)
             )
             weight.CopyFrom(raw)
-        weight.ClearField("doc_string")
 
 
 def _is_identity(model: ModelProto) -> Callable[[NodeProto], bool]:

@@ -111,6 +111,14 @@ def name_nodes(model: ModelProto) -> None:
         seen.add(node.name)
 
 
+def strip_annotations(model: ModelProto) -> None:
+    """Removes doc strings and metadata of everything inside the graph (exporters put stack traces there)."""
+    for graph in all_graphs(model.graph):
+        for part in (graph, *graph.node, *graph.initializer, *graph.input, *graph.output, *graph.value_info):
+            part.ClearField("doc_string")
+            part.ClearField("metadata_props")
+
+
 def free_name(wanted: str, taken: Iterable[str]) -> str:
     """``wanted``, or the first of wanted_1, wanted_2, ... that is not taken."""
     names = taken if isinstance(taken, (set, frozenset)) else set(taken)

@@ -8,7 +8,7 @@ from autocompress.calibration.statistics import Statistics
 from autocompress.errors import RecipeError
 from autocompress.graph.model import fingerprint, load_model
 from autocompress.graph.normalize import normalize
-from autocompress.graph.shapes import float_tensors
+from autocompress.graph.shapes import element_types, infer_shapes
 from autocompress.passes.fold import fold
 from autocompress.passes.quantize import Quantizer
 from autocompress.recipe.recipe import FrozenRecipe, Recipe
@@ -25,20 +25,31 @@ class CandidateBuilder:
         quantizer: the units of the prepared model.
     """
 
-    def __init__(self, model: onnx.ModelProto, runtime: str, *, prepared: onnx.ModelProto | None = None) -> None:
-        self.runtime = runtime
-        self.fingerprint = fingerprint(model)
-        self.prepared = prepare(model) if prepared is None else prepared
-        self.rules = get_runtime(runtime).quantization
-        self.quantizer = Quantizer(self.prepared, self.rules, float_tensors(self.prepared))
+    def __init__(self, prepared: onnx.ModelProto, runtime: str, fingerprint: str) -> None:
+        """Finds the units of a prepared model.
 
-    def freeze(self, recipe: Recipe, statistics: Statistics) -> FrozenRecipe:
+        Args:
+            prepared: what ``prepare`` gave.
+            runtime: name of the runtime.
+            fingerprint: of the model as it came in.
+        """
+        self.runtime = runtime
+        self.fingerprint = fingerprint
+        self.prepared = prepared
+        self.rules = get_runtime(runtime).quantization
+        self.quantizer = Quantizer(prepared, self.rules, _float_tensors(prepared))
+
+    def freeze(self, recipe: Recipe, statistics: Statistics | None) -> FrozenRecipe:
         """Takes from the statistics what the recipe needs.
 
         Raises:
             RecipeError: when the recipe does not fit the model or the statistics.
         """
-        payload = None if recipe.quantize is None else self.quantizer.resolve(recipe.quantize, statistics)
+        payload = None
+        if recipe.quantize is not None:
+            if statistics is None:
+                raise RecipeError("the recipe needs calibration statistics to find its ranges; give --data")
+            payload = self.quantizer.resolve(recipe.quantize, statistics)
         return FrozenRecipe(recipe, self.fingerprint, self.runtime, payload)
 
     def build(self, frozen: FrozenRecipe) -> onnx.ModelProto:
@@ -72,7 +83,7 @@ def apply_recipe(frozen: FrozenRecipe, model: onnx.ModelProto, statistics: Stati
         RecipeError: when the recipe was made for another model, or needs data that was not given.
     """
     loaded = load_model(model)
-    builder = CandidateBuilder(loaded, frozen.runtime)
+    builder = CandidateBuilder(prepare(loaded), frozen.runtime, fingerprint(loaded))
     if frozen.model_fingerprint and frozen.model_fingerprint != builder.fingerprint:
         raise RecipeError(
             f"the recipe was made for a model with fingerprint {frozen.model_fingerprint[:12]}, "
@@ -81,3 +92,8 @@ def apply_recipe(frozen: FrozenRecipe, model: onnx.ModelProto, statistics: Stati
     if frozen.payload is None and statistics is not None:
         frozen = builder.freeze(frozen.recipe, statistics)
     return builder.build(frozen)
+
+
+def _float_tensors(model: onnx.ModelProto) -> frozenset[str]:
+    types = element_types(infer_shapes(model))
+    return frozenset(name for name, kind in types.items() if kind == onnx.TensorProto.FLOAT)

@@ -61,7 +61,7 @@ def _operators(graph: OptimizedGraph, sources: SourceNames, standalone: bool) ->
         node = graph.model.graph.node[position]
         signature = signature_of(
             node,
-            [graph.types[name] if name in graph.types else None for name in node.input],
+            [graph.types.get(name) for name in node.input],
             [TensorType(graph.types[name].dtype, graph.types[name].shape) for name in node.output if name],
             constants,
         )

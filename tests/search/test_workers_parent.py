@@ -240,3 +240,16 @@ def test_modules_of_the_working_folder_import_also_after_the_parent_moved_on(tmp
             print(executor.submit(my_metric.score, 1).result(), executor.submit(os.getcwd).result())
     """
     assert run(body, cwd=tmp_path).split() == ["2", str(tmp_path)]
+
+
+def test_address_space_is_limited_where_resident_memory_is_not_told() -> None:
+    body = """
+        from autocompress.search.workers import memory
+        memory.resident_bytes = lambda pid: None
+        memory.limit_address_space(400 << 20)
+        try:
+            bytearray(600 << 20)
+        except MemoryError:
+            print("limited", len(bytearray(50 << 20)) >> 20)
+    """
+    assert run(body) == "limited 50\n"

@@ -155,7 +155,7 @@ def raise_keyboard_interrupt() -> None:
 
 
 def unpicklable() -> object:
-    return open(os.devnull)  # noqa: SIM115
+    return open(os.devnull)
 
 
 def poison() -> PoisonResult:

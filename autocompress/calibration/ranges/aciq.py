@@ -17,7 +17,9 @@ from collections.abc import Callable
 from functools import cache
 
 import numpy as np
+import numpy.typing as npt
 
+from autocompress.calibration.histogram import DoubleArray
 from autocompress.calibration.ranges.density import density, magnitude_density
 from autocompress.calibration.ranges.form import GridForm, TensorRange
 from autocompress.calibration.statistics import TensorStatistics
@@ -37,15 +39,13 @@ def aciq(statistics: TensorStatistics, form: GridForm, *, distribution: str = "a
     Raises:
         ConfigError: on another distribution.
     """
-    if distribution not in DISTRIBUTIONS:
-        raise ConfigError(f"distribution must be one of {', '.join(DISTRIBUTIONS)}, not {distribution!r}")
     if form.by_magnitude(statistics):
         magnitudes = magnitude_density(statistics)
         bits = form.bits if form.mirrored(statistics) else form.bits + 1
-        reach = _reach(magnitudes.mean, math.sqrt(magnitudes.mean_square), bits, distribution)
-        return form.range_of_magnitude(statistics, reach)
+        bound = clipping_distance(magnitudes.mean, math.sqrt(magnitudes.mean_square), bits, distribution)
+        return form.range_of_magnitude(statistics, float(bound))
     center, mean_deviation, deviation = _moments(statistics)
-    reach = _reach(mean_deviation, deviation, form.bits, distribution)
+    reach = float(clipping_distance(mean_deviation, deviation, form.bits, distribution))
     return form.range(statistics, center - reach, center + reach)
 
 
@@ -60,15 +60,27 @@ def _moments(statistics: TensorStatistics) -> tuple[float, float, float]:
     return mean, 2.0 * shortfall / statistics.count, math.sqrt(max(variance, 0.0))
 
 
-def _reach(mean_deviation: float, deviation: float, bits: int, distribution: str) -> float:
-    """Distance from the center at which to clip."""
-    if distribution == "auto":
-        # Entropies of the fitted distributions: log(2 e b) and log(2 pi e d^2) / 2; the smaller fits better.
-        laplace_fits = 2.0 * mean_deviation < math.sqrt(2.0 * math.pi / math.e) * deviation
-        distribution = "laplace" if laplace_fits else "gauss"
-    if distribution == "laplace":
-        return laplace_multiple(bits) * mean_deviation
-    return gauss_multiple(bits) * deviation
+def clipping_distance(
+    mean_deviation: npt.ArrayLike, deviation: npt.ArrayLike, bits: int, distribution: str = "auto"
+) -> DoubleArray:
+    """Distance from the center at which to clip.
+
+    Args:
+        mean_deviation: mean absolute deviation from the center, of any shape.
+        deviation: standard deviation, of the same shape.
+        bits: M in the formulas above.
+        distribution: one of ``DISTRIBUTIONS``.
+
+    Raises:
+        ConfigError: on another distribution.
+    """
+    if distribution not in DISTRIBUTIONS:
+        raise ConfigError(f"distribution must be one of {', '.join(DISTRIBUTIONS)}, not {distribution!r}")
+    laplace = np.multiply(mean_deviation, laplace_multiple(bits), dtype=np.float64)
+    gauss = np.multiply(deviation, gauss_multiple(bits), dtype=np.float64)
+    # Entropies of the fitted distributions: log(2 e b) and log(2 pi e d^2) / 2; the smaller fits better.
+    fits_laplace = 2.0 * np.asarray(mean_deviation) < math.sqrt(2.0 * math.pi / math.e) * np.asarray(deviation)
+    return {"laplace": laplace, "gauss": gauss, "auto": np.where(fits_laplace, laplace, gauss)}[distribution]
 
 
 @cache
@@ -82,9 +94,7 @@ def gauss_multiple(bits: int) -> float:
     """The optimal a / d, where the derivative of the error above vanishes."""
     density_at_zero = math.sqrt(2.0 / math.pi)
     return _root(
-        lambda a: a * math.erfc(a / math.sqrt(2.0))
-        - density_at_zero * math.exp(-a * a / 2.0)
-        + a / (3.0 * 4.0**bits)
+        lambda a: a * math.erfc(a / math.sqrt(2.0)) - density_at_zero * math.exp(-a * a / 2.0) + a / (3.0 * 4.0**bits)
     )
 
 

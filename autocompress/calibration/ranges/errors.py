@@ -40,10 +40,12 @@ def mean_squared_error(values: Density, lowest: DoubleArray, step: DoubleArray, 
     if steps > _FINE_STEPS:
         clipped = values.squares_below(lowest) + values.squares_above(highest)
         inside = values.below(highest) - values.below(lowest)
-        return (clipped + step**2 / 12.0 * inside) / values.total
+        squares: DoubleArray = (clipped + step**2 / 12.0 * inside) / values.total
+        return squares
     borders = lowest[:, None] + step[:, None] * (np.arange(steps) + 0.5)
     spread = values.mean_square - 2.0 * highest * values.mean + highest**2
-    return np.maximum(spread - 2.0 * step * values.shortfall(borders).sum(axis=1) / values.total, 0.0)
+    errors = spread - 2.0 * step * values.shortfall(borders).sum(axis=1) / values.total
+    return _not_negative(errors)
 
 
 def mean_absolute_error(values: Density, lowest: DoubleArray, step: DoubleArray, steps: int) -> DoubleArray:
@@ -53,9 +55,16 @@ def mean_absolute_error(values: Density, lowest: DoubleArray, step: DoubleArray,
     if steps > _FINE_STEPS:
         clipped = values.shortfall(lowest) + values.shortfall(highest) + above
         inside = values.below(highest) - values.below(lowest)
-        return (clipped + step / 4.0 * inside) / values.total
+        distances: DoubleArray = (clipped + step / 4.0 * inside) / values.total
+        return distances
     # Grid points and borders alternate at half steps: c_0, b_0, c_1, ..., b_{n-1}, c_n.
     halves = lowest[:, None] + 0.5 * step[:, None] * np.arange(2 * steps + 1)
     sums = values.shortfall(halves)
     errors = above + 2.0 * (sums[:, ::2].sum(axis=1) - sums[:, 1::2].sum(axis=1))
-    return np.maximum(errors / values.total, 0.0)
+    return _not_negative(errors / values.total)
+
+
+def _not_negative(errors: DoubleArray) -> DoubleArray:
+    """Cancellation may leave tiny negative numbers where the error is zero."""
+    clipped: DoubleArray = np.maximum(errors, 0.0)
+    return clipped

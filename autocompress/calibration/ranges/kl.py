@@ -27,18 +27,20 @@ from autocompress.calibration.ranges.density import magnitude_counts
 from autocompress.calibration.ranges.form import GridForm, TensorRange
 from autocompress.calibration.statistics import TensorStatistics
 
-# TensorRT uses 2048 bins.  Bins here have a power-of-two width, so their number lies in (BINS_MAX / 2, BINS_MAX].
+# TensorRT uses 2048 bins.  Bins here have a power-of-two width, so their number lies in (BINS_MAX / 2, BINS_MAX];
+# there are no more of them than values, or nearly all would be empty, but always twice as many as levels.
 BINS_MAX = 4096
 _CANDIDATES_AT_ONCE = 64
 
 
 def kl(statistics: TensorStatistics, form: GridForm) -> TensorRange:
     """The range with the least Kullback-Leibler divergence; where both ends are free, magnitudes decide both."""
-    counts = magnitude_counts(statistics)
-    pooled = -(-counts.size // BINS_MAX)
-    counts = np.pad(counts, (0, -counts.size % pooled)).reshape(-1, pooled).sum(axis=1)
     one_sided = form.by_magnitude(statistics) and not form.mirrored(statistics)
     levels = 1 << (form.bits if one_sided else form.bits - 1)
+    counts = magnitude_counts(statistics)
+    bins = min(max(statistics.count, 2 * levels), BINS_MAX)
+    pooled = 1 << (-(-counts.size // bins) - 1).bit_length()
+    counts = np.pad(counts, (0, -counts.size % pooled)).reshape(-1, pooled).sum(axis=1)
     kept = kept_bins(counts, levels)
     return form.range_of_magnitude(statistics, kept * pooled * statistics.histogram.width)
 
@@ -52,12 +54,36 @@ def kept_bins(counts: CountArray, levels: int) -> int:
     """
     if counts.size <= levels:
         return int(counts.size)
+    totals = _Totals(counts)
     candidates = np.arange(levels, counts.size + 1)
     parts = np.array_split(candidates, -(-candidates.size // _CANDIDATES_AT_ONCE))
-    divergences = np.concatenate([_divergences(counts, part, levels) for part in parts])
+    divergences = np.concatenate([totals.divergences(part, levels) for part in parts])
     return int(candidates[np.argmin(divergences)])
 
 
-def _divergences(counts: CountArray, kept: CountArray, levels: int) -> DoubleArray:
-    """N KL(P || Q) up to a constant, for each number of kept bins."""
-    raise NotImplementedError
+class _Totals:
+    """Running totals of a histogram, and divergences from them."""
+
+    def __init__(self, counts: CountArray) -> None:
+        self._counts = counts.astype(np.float64)
+        self._sum = np.concatenate([[0.0], np.cumsum(self._counts)])
+        self._occupied = np.concatenate([[0.0], np.cumsum(counts > 0, dtype=np.float64)])
+        self._entropy = np.concatenate([[0.0], np.cumsum(_x_log_x(self._counts))])
+
+    def divergences(self, kept: CountArray, levels: int) -> DoubleArray:
+        """N (KL(P || Q) + log N) for each number of kept bins."""
+        borders = -(-kept[:, None] * np.arange(levels + 1) // levels)
+        sums = np.diff(self._sum[borders], axis=1)
+        occupied = np.diff(self._occupied[borders], axis=1)
+        logs = np.log(sums / np.maximum(occupied, 1.0), out=np.zeros_like(sums), where=sums > 0.0)
+        total, inside, last = self._sum[-1], self._sum[kept], self._counts[kept - 1]
+        beyond = total - inside
+        possible = (last > 0.0) | (beyond == 0.0)
+        reference = self._entropy[kept - 1] + _x_log_x(last + beyond)
+        candidate = (sums * logs).sum(axis=1) + beyond * logs[:, -1]
+        normalisation = total * np.log(inside, out=np.zeros_like(inside), where=inside > 0.0)
+        return np.where(possible, reference - candidate + normalisation, np.inf)
+
+
+def _x_log_x(values: DoubleArray) -> DoubleArray:
+    return values * np.log(values, out=np.zeros_like(values), where=values > 0.0)

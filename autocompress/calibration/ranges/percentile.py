@@ -22,8 +22,7 @@ def percentile(statistics: TensorStatistics, form: GridForm, *, percentile: floa
     Raises:
         ConfigError: when the percentile is outside (0, 100].
     """
-    if not 0.0 < percentile <= 100.0:
-        raise ConfigError(f"percentile must be above 0 and at most 100, not {percentile}")
+    check_percentile(percentile)
     share = 1.0 - percentile / 100.0
     found = _range(statistics, form, share * statistics.count)
     if found.low == found.high:
@@ -41,3 +40,13 @@ def _range(statistics: TensorStatistics, form: GridForm, beyond: float) -> Tenso
     low = min(values.ranked(beyond / 2.0), 0.0)
     high = max(values.ranked(values.total - beyond / 2.0), 0.0)
     return form.range(statistics, low, high)
+
+
+def check_percentile(percentile: float) -> None:
+    """Refuses percentiles that are none.
+
+    Raises:
+        ConfigError: when the percentile is outside (0, 100].
+    """
+    if not isinstance(percentile, int | float) or not 0.0 < percentile <= 100.0:
+        raise ConfigError(f"percentile must be above 0 and at most 100, not {percentile!r}")

@@ -61,7 +61,8 @@ def run(
         typer.Option(
             "--max-accuracy-drop",
             metavar="DROP",
-            help="Accuracy that may be lost, absolute, in the metric's own unit; 1% means 0.01.  [default: 1%]",
+            help="Accuracy that may be lost, absolute, in the metric's own unit; 1% means 0.01.",
+            show_default="1%",
             rich_help_panel=_GOAL,
         ),
     ] = None,
@@ -70,14 +71,15 @@ def run(
         typer.Option(
             "--runtime",
             metavar="NAME",
-            help="What executes the result.  [default: onnxruntime]",
+            help="What executes the result.",
+            show_default="onnxruntime",
             rich_help_panel=_DEVICE,
         ),
     ] = None,
     threads: Annotated[
         int | None,
         typer.Option(
-            "--threads", metavar="N", help="Intra-op threads of the runtime.  [default: 1]", rich_help_panel=_DEVICE
+            "--threads", metavar="N", help="Intra-op threads of the runtime.", show_default="1", rich_help_panel=_DEVICE
         ),
     ] = None,
     batch_size: Annotated[
@@ -85,7 +87,8 @@ def run(
         typer.Option(
             "--batch-size",
             metavar="N",
-            help="Samples per run where time is measured.  [default: 1]",
+            help="Samples per run where time is measured.",
+            show_default="1",
             rich_help_panel=_DEVICE,
         ),
     ] = None,
@@ -96,7 +99,8 @@ def run(
         typer.Option(
             "--search-space",
             metavar="NAME",
-            help="Stem of a file in search_spaces/, or a path.  [default: mixed_precision]",
+            help="Stem of a file in search_spaces/, or a path.",
+            show_default="mixed_precision",
             rich_help_panel=_SEARCH,
         ),
     ] = None,
@@ -109,7 +113,8 @@ def run(
         typer.Option(
             "--timeout",
             metavar="TIME",
-            help="Time after which the search stops: 10m, 90s, 1h30m, or seconds.  [default: 10m]",
+            help="Time after which the search stops: 10m, 90s, 1h30m, or seconds.",
+            show_default="10m",
             rich_help_panel=_SEARCH,
         ),
     ] = None,
@@ -118,13 +123,16 @@ def run(
         typer.Option(
             "--workers",
             metavar="N",
-            help="Child processes that build and evaluate candidates.  [default: 1]",
+            help="Child processes that build and evaluate candidates.",
+            show_default="1",
             rich_help_panel=_SEARCH,
         ),
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option("--seed", metavar="N", help="Seed of every random choice.  [default: 0]", rich_help_panel=_SEARCH),
+        typer.Option(
+            "--seed", metavar="N", help="Seed of every random choice.", show_default="0", rich_help_panel=_SEARCH
+        ),
     ] = None,
     deterministic: Annotated[
         bool | None,
@@ -144,7 +152,8 @@ def run(
         typer.Option(
             "--storage",
             metavar="PLACE",
-            help=f"Study database: an SQLite file or a database URL.  [default: {DEFAULT_STORAGE}]",
+            help="Study database: an SQLite file or a database URL.",
+            show_default=DEFAULT_STORAGE,
             rich_help_panel=_FILES,
         ),
     ] = None,
@@ -163,7 +172,8 @@ def run(
             "--output",
             "-o",
             metavar="FOLDER",
-            help="Folder for the results.  [default: autocompress-out]",
+            help="Folder for the results.",
+            show_default="autocompress-out",
             rich_help_panel=_FILES,
         ),
     ] = None,

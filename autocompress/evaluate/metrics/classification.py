@@ -42,12 +42,12 @@ class Top1(ScoreMetric):
         """See ``ScoreMetric.score``."""
         true = self._true_classes(target)
         if self.kind != "scores":
-            return (self._decide(prediction) == true).astype(np.float64)
+            return np.asarray(self._decide(prediction) == true, dtype=np.float64)
         scores = prediction.reshape(len(prediction), -1)
         own = scores[np.arange(len(scores)), true][:, np.newaxis]
         lower = np.arange(scores.shape[1]) < true[:, np.newaxis]
         ahead = (scores > own) | ((scores == own) & lower)
-        return (ahead.sum(axis=1) < self.k).astype(np.float64)
+        return np.asarray(ahead.sum(axis=1) < self.k, dtype=np.float64)
 
     def _true_classes(self, target: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
         if not self.needs_labels:
@@ -61,9 +61,9 @@ class Top1(ScoreMetric):
     def _decide(self, output: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
         values = output.reshape(len(output), -1)
         if self.kind == "scores":
-            return values.argmax(axis=1).astype(np.int64)
+            return np.asarray(values.argmax(axis=1), dtype=np.int64)
         decided = values[:, 0] > self.threshold if self.kind == "binary" else values[:, 0]
-        return decided.astype(np.int64)
+        return np.asarray(decided, dtype=np.int64)
 
 
 @dataclass(frozen=True, kw_only=True)

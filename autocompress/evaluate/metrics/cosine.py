@@ -24,7 +24,7 @@ class Cosine(ScoreMetric):
         # 1 - |a - b|^2 / 2 equals a . b for unit vectors, and keeps the digits of small angles.
         cosine = 1.0 - 0.5 * np.square(a - b).sum(axis=1)
         zeros = (~a.any(axis=1)).astype(int) + ~b.any(axis=1)
-        return np.select([zeros == 2, zeros == 1], [1.0, 0.0], cosine)
+        return np.asarray(np.where(zeros == 2, 1.0, np.where(zeros == 1, 0.0, cosine)))
 
 
 def _unit(rows: FloatArray) -> FloatArray:

@@ -80,7 +80,8 @@ class ScoreMetric(RowMetric):
     def rows(self, outputs: Outputs, truth: Outputs) -> FloatArray:
         """See ``RowMetric.rows``; k is 1."""
         scores = [self.score(prediction, target) for prediction, target in self.pairs(outputs, truth)]
-        return np.mean(scores, axis=0, dtype=np.float64)[:, np.newaxis]
+        mean: FloatArray = np.stack(scores).mean(axis=0, keepdims=True).T
+        return mean
 
     @abstractmethod
     def score(self, prediction: npt.NDArray[Any], target: npt.NDArray[Any]) -> FloatArray:

@@ -7,8 +7,6 @@ own type; a map that would make a weight infinite is left alone.
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
@@ -109,8 +107,8 @@ class _LayerFolding:
     def _own_name(self, name: str) -> str:
         """The name itself if only one node reads it once, else a new one for a copy."""
         readers = self._index.consumers.get(name, [])
-        reads = sum(given == name for node in readers for given in node.input)
-        shared = reads != 1 or name in self._index.outputs
+        read_once = len(readers) == 1 and list(readers[0].input).count(name) == 1
+        shared = not read_once or name in self._index.outputs
         return self._new_name(f"{name}_folded") if shared else name
 
     def _new_name(self, wanted: str) -> str:
@@ -149,7 +147,7 @@ def _bias_name(layer: NodeProto) -> str:
 
 
 def _drop_attribute(node: NodeProto, name: str) -> None:
-    kept = [a for a in itertools.chain(node.attribute) if a.name != name]
+    kept = [a for a in node.attribute if a.name != name]
     del node.attribute[:]
     node.attribute.extend(kept)
 

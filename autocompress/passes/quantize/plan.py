@@ -5,6 +5,8 @@
   reads it.
 * A tensor that an int8 unit produces is read by everybody through its Dequantize; a tensor that a float node produces
   is read through Quantize/Dequantize by int8 units only, so float neighbours lose nothing.
+* A matrix product followed by the Add of a constant writes int8 as well: runtimes merge the pair into a float Gemm
+  before they look at its precision.
 * An operator that only moves data, between an int8 producer and an int8 reader, moves int8 and keeps the range of
   what it moves.
 """
@@ -55,7 +57,9 @@ def make_plan(
     int8_units = tuple(u for u in units if precisions[u.name] == INT8)
     wanted = _tensors_wanted_in_int8(index, int8_units, rules)
     produced = {
-        u.output: u.output for u in int8_units if u.op_type not in _FLOAT_OUTPUT_POSSIBLE or u.output in wanted
+        u.output: u.output
+        for u in int8_units
+        if u.op_type not in _FLOAT_OUTPUT_POSSIBLE or u.output in wanted or _feeds_constant_add(index, u.output)
     }
     int8_nodes = {u.nodes[0] for u in int8_units}
     for node in index.graph.node:
@@ -86,6 +90,13 @@ def is_transparent(node: onnx.NodeProto, rules: QuantizationRules) -> bool:
     if node.op_type == "Pad":
         return attribute(node, "mode", b"constant") in (b"reflect", b"edge")
     return not (node.op_type == "MaxPool" and len(node.output) > 1)
+
+
+def _feeds_constant_add(index: GraphIndex, tensor: str) -> bool:
+    return any(
+        reader.op_type == "Add" and any(index.is_constant(name) for name in reader.input)
+        for reader in index.consumers.get(tensor, [])
+    )
 
 
 def _tensors_wanted_in_int8(index: GraphIndex, int8_units: Sequence[Unit], rules: QuantizationRules) -> set[str]:

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from autocompress.calibration.scheme import Scheme, dequantize, quantize, weight_scales
+from autocompress.calibration.scheme import Scheme, dequantize, quantize
+from autocompress.calibration.weights import weight_scales
 from autocompress.graph.index import GraphIndex, attribute
 from autocompress.passes.quantize.config import QuantizeConfig
 from autocompress.passes.quantize.units import Unit

@@ -16,6 +16,7 @@ Names are imported when first used, because every child imports this package on 
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -28,6 +29,10 @@ _MODULES = {"GuardedProcessExecutor": "guarded", "InlineExecutor": "inline"}
 
 
 def __getattr__(name: str) -> object:
+    if name == "GuardedProcessExecutor" and os.name != "posix":
+        from autocompress.errors import ConfigError
+
+        raise ConfigError("worker processes need Linux or macOS; run with 0 workers on this system")
     if name in _MODULES:
         return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,6 +7,8 @@ import signal
 
 from autocompress.errors import AutocompressError, CandidateFailed
 
+# Signals that somebody sends; the others come from the process's own faults.
+_SENT_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT})
 _MAX_MESSAGE_CHARS = 1000
 _MAX_LAST_WORDS_CHARS = 300
 
@@ -48,6 +50,8 @@ def exit_cause(returncode: int, what: str) -> str:
     """
     if returncode == -signal.SIGKILL:
         return f"the worker process was killed by signal 9 (out of memory?) while running {what}"
+    if -returncode in _SENT_SIGNALS:
+        return f"the worker process was ended by {_signal_name(-returncode)} while running {what}"
     if returncode < 0:
         return f"the runtime crashed with {_signal_name(-returncode)} while running {what}"
     return f"the worker process ended with exit code {returncode} while running {what}"
@@ -70,9 +74,12 @@ def noted(error: AutocompressError, stderr_tail: str) -> AutocompressError:
 def fresh(error: AutocompressError) -> AutocompressError:
     """A copy to raise in one more place; one exception raised in several would gather all their tracebacks."""
     try:
-        return copy.copy(error)
+        copied = copy.copy(error)
     except TypeError:  # a class with arguments of its own
         return error
+    if hasattr(error, "__notes__"):
+        copied.__notes__ = list(error.__notes__)
+    return copied
 
 
 def _signal_name(number: int) -> str:

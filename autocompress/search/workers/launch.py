@@ -47,10 +47,8 @@ class Launch:
         """Interpreter, import path, environment and folder of this process, with ``threads_per_worker`` threads.
 
         Raises:
-            ConfigError: where guarded processes cannot be had.
+            ConfigError: where the interpreter is not known.
         """
-        if os.name != "posix":
-            raise ConfigError("worker processes need Linux or macOS; run with 0 workers on this system")
         if not sys.executable:
             raise ConfigError("this Python does not know its own interpreter; run with 0 workers")
         environment = dict(os.environ)

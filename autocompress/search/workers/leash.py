@@ -16,6 +16,7 @@ import threading
 
 def hold(fd: int) -> None:
     """Ties this process group to the life of whoever holds the write end of ``fd``; returns at once."""
+    os.set_inheritable(fd, False)
     if not _kill_by_kernel(fd):
         threading.Thread(target=_kill_on_close, args=(fd,), name="leash", daemon=True).start()
     # The parent may have died before the lines above.

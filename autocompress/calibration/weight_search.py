@@ -1,0 +1,105 @@
+"""Clipping thresholds with the least error for many rows of a weight at once, each row by its own values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from autocompress.calibration.scheme import DoubleArray, FloatArray, Scheme, parameter_arrays
+
+RowError = Callable[[FloatArray], FloatArray]
+
+# Thresholds are sought as fractions of the extremes, down to 2**-_OCTAVES.
+_OCTAVES = 6.0
+# The coarse scan is denser where that is cheap, since short rows have many local minima.
+_POINTS = (24, 192)
+_VALUES_TO_SCAN = 1 << 23
+_REFINEMENTS = 2
+# Rows are handled in pieces that stay in the second-level cache for the whole search.
+_PIECE = 1 << 16
+
+
+def squared_error(differences: FloatArray) -> FloatArray:
+    """Sum of squares of each row."""
+    sums: FloatArray = np.einsum("ij,ij->i", differences, differences)
+    return sums
+
+
+def absolute_error(differences: FloatArray) -> FloatArray:
+    """Sum of magnitudes of each row; overwrites its argument."""
+    sums: FloatArray = np.abs(differences, out=differences).sum(axis=1)
+    return sums
+
+
+def least_error_ranges(rows: FloatArray, scheme: Scheme, error: RowError) -> tuple[DoubleArray, DoubleArray]:
+    """The range of each row whose quantization error is least.
+
+    A scan of common fractions of both extremes is followed by ever finer ones around each row's best; on an
+    asymmetric grid the two ends then move apart from each other.
+
+    Args:
+        rows: weights of shape (rows, values).
+        scheme: the grid.
+        error: of the differences between the weights and their quantized values.
+
+    Returns:
+        Lower and upper ends, float64 of shape (rows,).
+    """
+    points = int(np.clip(_VALUES_TO_SCAN // rows.size, *_POINTS))
+    height = max(_PIECE // rows.shape[1], 1)
+    pieces = [_Piece(rows[i : i + height], scheme, error).search(points) for i in range(0, rows.shape[0], height)]
+    return np.concatenate([low for low, _ in pieces]), np.concatenate([high for _, high in pieces])
+
+
+class _Piece:
+    """The search over a few rows."""
+
+    def __init__(self, rows: FloatArray, scheme: Scheme, error: RowError) -> None:
+        self._rows = rows
+        self._scheme = scheme
+        self._error = error
+        self._buffer = np.empty_like(rows)
+        low, high = rows.min(axis=1).astype(np.float64), rows.max(axis=1).astype(np.float64)
+        if scheme.symmetric:
+            high = np.maximum(-low, high)
+            low = -high
+        self._extremes = np.minimum(low, 0.0), np.maximum(high, 0.0)
+        self._fractions = np.ones((2, rows.shape[0]))
+        self._least = self._errors(self._fractions)
+
+    def search(self, points: int) -> tuple[DoubleArray, DoubleArray]:
+        """The best ends, of shape (rows,) each."""
+        for fraction in np.exp2(np.linspace(0.0, -_OCTAVES, points))[1:]:
+            self._offer(np.full_like(self._fractions, fraction))
+        ends = [slice(None)] if self._scheme.symmetric else [slice(0, 1), slice(1, 2), slice(None)]
+        ratio = 2.0 ** (_OCTAVES / (points - 1))
+        for _ in range(_REFINEMENTS):
+            ratio **= 0.25
+            for end in ends:
+                centers = self._fractions.copy()
+                for exponent in (-3, -2, -1, 1, 2, 3):
+                    candidate = self._fractions.copy()
+                    candidate[end] = np.minimum(centers[end] * ratio**exponent, 1.0)
+                    self._offer(candidate)
+        low, high = self._extremes
+        return low * self._fractions[0], high * self._fractions[1]
+
+    def _offer(self, fractions: DoubleArray) -> None:
+        """Takes candidate fractions, of shape (2, rows), for the rows where they are better."""
+        errors = self._errors(fractions)
+        better = errors < self._least
+        self._fractions[:, better] = fractions[:, better]
+        self._least[better] = errors[better]
+
+    def _errors(self, fractions: DoubleArray) -> FloatArray:
+        low, high = self._extremes
+        scales, zeros = parameter_arrays(low * fractions[0], high * fractions[1], self._scheme)
+        offsets = zeros.astype(np.float32)[:, None]
+        steps = scales[:, None]
+        np.divide(self._rows, steps, out=self._buffer)
+        np.rint(self._buffer, out=self._buffer)
+        np.clip(self._buffer, self._scheme.qmin - offsets, self._scheme.qmax - offsets, out=self._buffer)
+        self._buffer *= steps
+        self._buffer -= self._rows
+        return self._error(self._buffer)

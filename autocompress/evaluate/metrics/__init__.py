@@ -1,0 +1,32 @@
+"""Metrics: one file each, and the choice among them."""
+
+from __future__ import annotations
+
+from autocompress.evaluate.metrics.classification import Top1, Top5
+from autocompress.evaluate.metrics.cosine import Cosine
+from autocompress.evaluate.metrics.kl import Kl
+from autocompress.evaluate.metrics.metric import RowMetric
+from autocompress.evaluate.metrics.miou import Miou
+from autocompress.evaluate.metrics.mse import Mse
+from autocompress.evaluate.metrics.psnr import Psnr
+from autocompress.evaluate.metrics.resolve import BUILTIN, Metric, resolve_metric
+from autocompress.evaluate.metrics.spearman import Spearman, SpearmanWithin
+from autocompress.evaluate.metrics.user import UserMetric, user_metric
+
+__all__ = [
+    "BUILTIN",
+    "Cosine",
+    "Kl",
+    "Metric",
+    "Miou",
+    "Mse",
+    "Psnr",
+    "RowMetric",
+    "Spearman",
+    "SpearmanWithin",
+    "Top1",
+    "Top5",
+    "UserMetric",
+    "resolve_metric",
+    "user_metric",
+]

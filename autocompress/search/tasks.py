@@ -1,0 +1,227 @@
+"""What runs in worker processes: module-level functions with small arguments and small results.
+
+``start`` opens the workbench of the process; every other function uses it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from autocompress.errors import CandidateFailed, ModelError, RuntimeFailure
+from autocompress.evaluate.chance import at_chance
+from autocompress.evaluate.damage import measure_damage
+from autocompress.evaluate.evaluation import Evaluation
+from autocompress.evaluate.evaluator import LEFT_OUT_GROUPS, evaluate as run_evaluation
+from autocompress.evaluate.sequential import StopRule
+from autocompress.evaluate.statistics import measure_drop
+from autocompress.measurement import MeasuredSpeedup
+from autocompress.recipe.recipe import Recipe
+from autocompress.runtimes.protocol import ExecutedOp, Session
+from autocompress.runtimes.timing import measure_interleaved, time_session
+from autocompress.search.results import BaselineResult, DamageResult, EvaluationResult, VerificationResult
+from autocompress.search.workbench import Workbench, WorkbenchSpec
+
+_BASELINE_TIMING_S = 2.0
+_TRIAL_TIMING_S = 0.5
+_VERIFY_TIMING_S = 4.0
+_DAMAGE_SAMPLES = 32
+
+_bench: Workbench | None = None
+
+
+def start(spec: WorkbenchSpec) -> None:
+    """Opens the workbench of this process."""
+    global _bench
+    _bench = Workbench(spec)
+
+
+def bench() -> Workbench:
+    """The workbench of this process."""
+    assert _bench is not None, "the worker was not started with a workbench"
+    return _bench
+
+
+def baseline() -> BaselineResult:
+    """Measures the uncompressed model and records its outputs for all workers.
+
+    Raises:
+        ModelError: when its outputs are not finite, or the runtime refuses or fails to run it.
+        DataError, MetricError: when data or metric do not fit it.
+    """
+    tools = bench()
+    try:
+        latency = time_session(tools.baseline_session, tools.timing_feeds, budget_s=_BASELINE_TIMING_S)
+        tools.record_reference()
+    except RuntimeFailure as error:
+        raise ModelError(f"the runtime cannot run the model on this data: {error}") from error
+    search, verification = (tools.baseline_evaluation(part) for part in ("search", "verification"))
+    notices = list(tools.source.notices)
+    notices += [text for text in tools.metric.notices if text not in notices]
+    if at_chance(verification.value, tools.metric, tools.classes, verification.n):
+        notices.append(
+            f"the original model's {tools.metric.name} of {verification.value:.3g} is no better than chance: check that "
+            "labels and preprocessing fit the model"
+        )
+    return BaselineResult(
+        search=search.accuracy,
+        verification=verification.accuracy,
+        metric=tools.metric.description,
+        is_fraction=tools.metric.is_fraction,
+        higher_is_better=tools.metric.higher_is_better,
+        latency=latency,
+        size_bytes=tools.spec.size_bytes,
+        notices=tuple(notices),
+    )
+
+
+def calibrate(tensors: Sequence[str]) -> dict[str, int]:
+    """Runs the calibration pass and keeps its statistics; returns the elements per sample of each tensor."""
+    statistics = bench().calibrate(tensors)
+    return {name: values.count // max(values.samples, 1) for name, values in statistics.items()}
+
+
+def executed(recipe: Recipe) -> list[ExecutedOp]:
+    """A candidate as the runtime executes it.
+
+    Raises:
+        CandidateFailed: when it cannot be built or loaded.
+    """
+    return _executed(bench().build(recipe)[0], standalone=False)
+
+
+def executed_baseline() -> list[ExecutedOp]:
+    """The uncompressed model as the runtime executes it."""
+    return _executed(bench().spec.model_path, standalone=False)
+
+
+def profile(recipe: Recipe | None, budget_s: float) -> int:
+    """Times the operators of a candidate (of the original for None) that no table knows; returns how many it timed.
+
+    Raises:
+        CandidateFailed: when the candidate cannot be built or loaded.
+    """
+    tools = bench()
+    model = tools.spec.model_path if recipe is None else tools.build(recipe)[0]
+    return tools.profile(_executed(model, standalone=True), budget_s)
+
+
+def damages(recipes: Sequence[Recipe], samples: int) -> list[DamageResult]:
+    """Output damage of candidates on the first samples of the search part; infinite where outputs are not finite.
+
+    Raises:
+        CandidateFailed: when a candidate cannot be built or loaded.
+    """
+    return [_damage(recipe, samples) for recipe in recipes]
+
+
+def evaluate(recipe: Recipe) -> EvaluationResult:
+    """Builds a candidate, measures its accuracy on the search part and times it briefly against the baseline.
+
+    Raises:
+        CandidateFailed: when it cannot be built, loaded or run, or its outputs are not finite.
+    """
+    tools = bench()
+    serialized, build_s = tools.build(recipe)
+    begin = time.perf_counter()
+    session = tools.load(serialized)
+    found = _evaluation(session, "search", stop=_stop_rule(tools))
+    part = tools.spec.split.search[: min(_DAMAGE_SAMPLES, found.n)]
+    damage = measure_damage(session, tools.source, part, tools.reference).value
+    speedup = _timed(session, _TRIAL_TIMING_S)
+    return EvaluationResult(
+        accuracy=found.accuracy,
+        drop=measure_drop(_first(tools.baseline_evaluation("search"), found.n), found, tools.metric),
+        damage=damage,
+        speedup=speedup,
+        size_bytes=len(serialized),
+        stopped_early=found.stopped_early,
+        build_s=build_s,
+        evaluate_s=time.perf_counter() - begin,
+    )
+
+
+def verify(recipe: Recipe) -> VerificationResult:
+    """Measures a finalist on the verification part and times it at length against the baseline.
+
+    Raises:
+        CandidateFailed: when it cannot be built, loaded or run, or its outputs are not finite.
+    """
+    tools = bench()
+    serialized, _ = tools.build(recipe)
+    session = tools.load(serialized)
+    found = _evaluation(session, "verification", stop=None)
+    return VerificationResult(
+        accuracy=found.accuracy,
+        drop=measure_drop(tools.baseline_evaluation("verification"), found, tools.metric),
+        speedup=_timed(session, _VERIFY_TIMING_S),
+        size_bytes=len(serialized),
+        ops=tuple(_executed(serialized, standalone=False)),
+    )
+
+
+def _evaluation(session: Session, part: str, stop: StopRule | None) -> Evaluation:
+    tools = bench()
+    try:
+        return run_evaluation(
+            session,
+            tools.source,
+            tools.indices(part),
+            tools.metric,
+            reference=tools.reference,
+            stop=stop,
+            left_out_groups=LEFT_OUT_GROUPS,
+        )
+    except RuntimeFailure as error:
+        raise CandidateFailed(f"the runtime failed while running the candidate: {error}") from error
+
+
+def _stop_rule(tools: Workbench) -> StopRule | None:
+    """Stops at clearly worse than a multiple of the limit: what is a little over it still teaches the predictor."""
+    scores = tools.baseline_evaluation("search").scores
+    if scores is None:
+        return None
+    return StopRule(
+        baseline_scores=scores,
+        limit=2.0 * tools.spec.max_accuracy_drop,
+        higher_is_better=tools.metric.higher_is_better,
+        continuous=tools.metric.continuous,
+    )
+
+
+def _first(evaluation: Evaluation, n: int) -> Evaluation:
+    if n == evaluation.n:
+        return evaluation
+    scores = evaluation.first(n)
+    return Evaluation(evaluation.metric, float(scores.mean()), evaluation.indices[:n], scores)
+
+
+def _damage(recipe: Recipe, samples: int) -> DamageResult:
+    tools = bench()
+    serialized, build_s = tools.build(recipe)
+    begin = time.perf_counter()
+    session = tools.load(serialized)
+    try:
+        value = measure_damage(session, tools.source, tools.spec.split.search[:samples], tools.reference).value
+    except CandidateFailed:
+        value = float("inf")
+    except RuntimeFailure as error:
+        raise CandidateFailed(f"the runtime failed while running the candidate: {error}") from error
+    return DamageResult(value, build_s, time.perf_counter() - begin)
+
+
+def _timed(session: Session, budget_s: float) -> MeasuredSpeedup:
+    tools = bench()
+    return measure_interleaved(
+        tools.baseline_session, session, tools.timing_feeds, budget_s=budget_s, seed=tools.spec.seed
+    )
+
+
+def _executed(model: bytes | str, *, standalone: bool) -> list[ExecutedOp]:
+    tools = bench()
+    try:
+        return list(
+            tools.runtime.executed_ops(model, tools.timing_feeds, threads=tools.spec.threads, standalone=standalone)
+        )
+    except RuntimeFailure as error:
+        raise CandidateFailed(f"the runtime refused the candidate: {error}") from error

@@ -1,0 +1,231 @@
+"""What a worker process has at hand to build and evaluate candidates; opened once per process, filled on demand."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from autocompress.calibration.collect import collect
+from autocompress.calibration.outputs import ActivationSessions
+from autocompress.calibration.statistics import Statistics
+from autocompress.data import DataSpec, SampleSource, Split, open_source
+from autocompress.errors import CandidateFailed, RuntimeFailure
+from autocompress.evaluate.evaluation import Evaluation
+from autocompress.evaluate.evaluator import LEFT_OUT_GROUPS, evaluate_reference
+from autocompress.evaluate.metrics import Metric, resolve_metric
+from autocompress.evaluate.metrics.truth import class_count
+from autocompress.evaluate.reference import Reference, record_reference
+from autocompress.graph.model import model_bytes
+from autocompress.recipe.builder import CandidateBuilder
+from autocompress.recipe.recipe import Recipe
+from autocompress.runtimes import get_runtime
+from autocompress.runtimes.protocol import ExecutedOp, Session, SessionOptions
+
+Array = npt.NDArray[Any]
+_METRIC_SAMPLES = 32
+
+
+@dataclass(frozen=True)
+class WorkbenchSpec:
+    """Everything a worker needs to open the same bench; small and picklable.
+
+    Attributes:
+        model_path: the model with its sizes bound, as it will be deployed.
+        prepared_path: its normalized, folded form.
+        fingerprint: of the model that came in.
+        size_bytes: bytes on disk of the model that came in.
+        folder: where statistics and the baseline's outputs are kept for all workers.
+        runtime: name of the runtime.
+        threads: intra-op threads.
+        batch_size: samples per run when timing.
+        data: samples for search and verification.
+        calibration: samples for calibration (may be the same).
+        split: which samples serve which purpose.
+        metric: name, function or None, as the user chose.
+        sizes: sizes asked for the model's inputs when timing; others are those of the samples.
+        max_accuracy_drop: in the metric's own unit.
+        table_path: latency table to which newly timed operators are added.
+        seed: of interleaving and resampling.
+    """
+
+    model_path: str
+    prepared_path: str
+    fingerprint: str
+    size_bytes: int
+    folder: str
+    runtime: str
+    threads: int
+    batch_size: int
+    data: DataSpec
+    calibration: DataSpec
+    split: Split
+    metric: str | Callable[..., Any] | None
+    sizes: Mapping[str, tuple[int, ...]]
+    max_accuracy_drop: float
+    table_path: str
+    seed: int
+
+
+class Workbench:
+    """Models, samples and sessions of one study, opened when first used.
+
+    Attributes:
+        spec: what it was opened from.
+    """
+
+    def __init__(self, spec: WorkbenchSpec) -> None:
+        self.spec = spec
+        self._evaluations: dict[str, Evaluation] = {}
+
+    @cached_property
+    def runtime(self) -> Any:
+        """The runtime."""
+        return get_runtime(self.spec.runtime)
+
+    @property
+    def options(self) -> SessionOptions:
+        """How models are loaded."""
+        return SessionOptions(threads=self.spec.threads)
+
+    @cached_property
+    def builder(self) -> CandidateBuilder:
+        """Builds candidates of the prepared model."""
+        prepared = onnx.load(self.spec.prepared_path)
+        return CandidateBuilder(prepared, self.spec.runtime, self.spec.fingerprint)
+
+    @cached_property
+    def baseline_session(self) -> Session:
+        """The uncompressed model, loaded."""
+        session: Session = self.runtime.load(self.spec.model_path, self.options)
+        return session
+
+    @cached_property
+    def source(self) -> SampleSource:
+        """Samples of the search and verification parts."""
+        return open_source(self.spec.data, self.baseline_session.inputs)
+
+    @cached_property
+    def calibration_source(self) -> SampleSource:
+        """Samples of the calibration part."""
+        return open_source(self.spec.calibration, self.baseline_session.inputs)
+
+    @cached_property
+    def statistics(self) -> Statistics:
+        """Calibration statistics, collected once per study."""
+        return Statistics.load(self._statistics_path)
+
+    @property
+    def _statistics_path(self) -> Path:
+        return Path(self.spec.folder) / "statistics.npz"
+
+    @cached_property
+    def timing_feeds(self) -> dict[str, Array]:
+        """One batch to time with: real samples, because their values can matter."""
+        indices = np.resize(self.spec.split.search, self.spec.batch_size)
+        feeds = self.source.inputs(indices)
+        return {name: _of_size(array, self.spec.sizes.get(name)) for name, array in feeds.items()}
+
+    @cached_property
+    def metric(self) -> Metric:
+        """The metric; settled by what the original model returns for some samples."""
+        first = self.spec.split.search[:_METRIC_SAMPLES]
+        runs = [self.baseline_session.run(self.source.inputs([int(i)])) for i in first]
+        outputs = {name: np.concatenate([run[name] for run in runs]) for name in runs[0]}
+        labels = self.source.labels(np.arange(len(self.source))) if self.source.has_labels else None
+        return resolve_metric(self.spec.metric, outputs=outputs, labels=labels)
+
+    @cached_property
+    def reference(self) -> Reference:
+        """The original model's outputs on the search and verification parts."""
+        return Reference(self._reference_folder, self._output_names, self._referenced)
+
+    def record_reference(self) -> None:
+        """Runs the original model over the search and verification parts and keeps its outputs on disk."""
+        record_reference(self.baseline_session, self.source, self._referenced, folder=self._reference_folder)
+
+    @property
+    def _reference_folder(self) -> str:
+        return str(Path(self.spec.folder) / "reference")
+
+    @property
+    def _output_names(self) -> tuple[str, ...]:
+        return tuple(spec.name for spec in self.baseline_session.outputs)
+
+    @property
+    def _referenced(self) -> npt.NDArray[np.int64]:
+        return np.concatenate([self.spec.split.search, self.spec.split.verification])
+
+    def indices(self, part: str) -> npt.NDArray[np.int64]:
+        """Samples of "search" or "verification"."""
+        return self.spec.split.search if part == "search" else self.spec.split.verification
+
+    def baseline_evaluation(self, part: str) -> Evaluation:
+        """The original model on a part, from its recorded outputs."""
+        if part not in self._evaluations:
+            self._evaluations[part] = evaluate_reference(
+                self.reference, self.source, self.indices(part), self.metric, left_out_groups=LEFT_OUT_GROUPS
+            )
+        return self._evaluations[part]
+
+    @cached_property
+    def classes(self) -> int | None:
+        """Number of classes of the first output that looks like class scores, or None."""
+        outputs = self.reference.outputs(self.spec.split.search[:1])
+        counts = (class_count(values) for values in outputs.values())
+        return next((count for count in counts if count), None)
+
+    def profile(self, ops: Sequence[ExecutedOp], budget_s: float) -> int:
+        """Times the operators that the table does not know and adds them to it; returns how many."""
+        return profile_missing(self.runtime, ops, Path(self.spec.table_path), self.spec.threads, budget_s)
+
+    def build(self, recipe: Recipe) -> tuple[bytes, float]:
+        """Serialized candidate and the seconds that building took.
+
+        Raises:
+            CandidateFailed: when the recipe does not fit the model.
+        """
+        # Reading files is not part of building; it happens once per process.
+        builder, statistics = self.builder, self.statistics if recipe.quantize is not None else None
+        start = time.perf_counter()
+        frozen = builder.freeze(recipe, statistics)
+        serialized = model_bytes(builder.build(frozen))
+        return serialized, time.perf_counter() - start
+
+    def load(self, serialized: bytes) -> Session:
+        """A candidate, loaded.
+
+        Raises:
+            CandidateFailed: when the runtime refuses it.
+        """
+        try:
+            session: Session = self.runtime.load(serialized, self.options)
+        except RuntimeFailure as error:
+            raise CandidateFailed(f"the runtime refused the candidate: {error}") from error
+        return session
+
+    def calibrate(self, tensors: Sequence[str]) -> Statistics:
+        """Runs the one calibration pass and keeps its statistics for every worker."""
+        sessions = ActivationSessions(
+            self.builder.prepared, lambda model: self.runtime.load(model_bytes(model), self.options)
+        )
+        statistics = collect(sessions, self.calibration_source, self.spec.split.calibration, tensors)
+        statistics.save(self._statistics_path)
+        self.__dict__["statistics"] = statistics
+        return statistics
+
+
+def _of_size(array: Array, sizes: tuple[int, ...] | None) -> Array:
+    """The array repeated or cut to the sizes asked for."""
+    if sizes is None or tuple(sizes) == array.shape:
+        return array
+    for axis, size in enumerate(sizes):
+        array = np.take(array, np.arange(size), axis=axis, mode="wrap")
+    return np.ascontiguousarray(array)

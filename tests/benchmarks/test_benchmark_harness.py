@@ -1,0 +1,189 @@
+"""The harness on a small evaluation set made here, with a program in autocompress's place that keeps its contract."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import end_to_end
+import numpy as np
+import onnx
+import peers
+import pytest
+from evalset_inputs import feeds, model_names, prepare
+from independent_check import paired_drop, score, time_both
+from onnx import TensorProto, helper, numpy_helper
+from watched_process import run_watched
+
+SCALE, BIAS = [0.02, 0.01], [-1.0, 0.5]
+
+
+@pytest.fixture
+def evalset(tmp_path: Path) -> Path:
+    """A classifier of 40 two-channel images whose labels are what it answers, but for 10 of them."""
+    folder = tmp_path / "evalset" / "tiny"
+    folder.mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    onnx.save(_classifier(channels=64), str(folder / "model.onnx"))
+    x = generator.integers(0, 256, (40, 2, 16, 16), dtype=np.uint8)
+    np.savez(folder / "calib.npz", x=generator.integers(0, 256, (8, 2, 16, 16), dtype=np.uint8))
+    np.savez(folder / "eval.npz", x=x, y=np.zeros(40, np.int32))
+    meta = {
+        "task": "classification",
+        "inputs": [{"name": "image"}],
+        "preprocess": {"scale": SCALE, "bias": BIAS},
+        "measured": 75.0,
+    }
+    (folder / "meta.json").write_text(json.dumps(meta))
+    inputs = prepare(folder, tmp_path / "labelling")
+    import onnxruntime as ort
+
+    session = ort.InferenceSession(str(inputs.model), providers=["CPUExecutionProvider"])
+    y = session.run(None, feeds(inputs, inputs.data, ["image"]))[0].argmax(1).astype(np.int32)
+    y[:10] = (y[:10] + 1) % 4
+    np.savez(folder / "eval.npz", x=x, y=y)
+    return tmp_path / "evalset"
+
+
+def _classifier(channels: int) -> onnx.ModelProto:
+    generator = np.random.default_rng(1)
+
+    def weight(name: str, *shape: int) -> onnx.TensorProto:
+        return numpy_helper.from_array(generator.standard_normal(shape).astype(np.float32) * 0.1, name)
+
+    graph = helper.make_graph(
+        [
+            helper.make_node("Conv", ["image", "w1"], ["a"], kernel_shape=[3, 3], pads=[1] * 4),
+            helper.make_node("Relu", ["a"], ["b"]),
+            helper.make_node("Conv", ["b", "w2"], ["c"], kernel_shape=[3, 3], pads=[1] * 4),
+            helper.make_node("GlobalMaxPool", ["c"], ["d"]),
+            helper.make_node("Flatten", ["d"], ["logits"]),
+        ],
+        "tiny",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 2, 16, 16])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 4])],
+        [weight("w1", channels, 2, 3, 3), weight("w2", 4, channels, 3, 3)],
+    )
+    return helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
+
+
+def _program(folder: Path, body: str) -> str:
+    """An executable in the place of ``autocompress``."""
+    path = folder / "program"
+    path.write_text(f"#!{sys.executable}\nimport json, pathlib, shutil, sys\nargs = sys.argv\n{body}")
+    path.chmod(0o755)
+    return str(path)
+
+
+KEEPS_THE_CONTRACT = """
+out = pathlib.Path(args[args.index("--output") + 1]); out.mkdir()
+shutil.copy(args[2], out / "best.onnx")
+best = {"speedup": 2.5, "accuracy_drop": 0.0}
+split = {"verification": [0, 1, 20, 21]}
+print(json.dumps({"target_met": True, "best": best, "seconds": {"first_verified": 7.5}, "split": split}))
+"""
+
+
+def test_prepared_inputs_are_what_a_user_brings(evalset: Path, tmp_path: Path) -> None:
+    inputs = prepare(evalset / "tiny", tmp_path / "work")
+    with np.load(inputs.data) as data, np.load(inputs.calibration) as calibration:
+        assert {k: (v.shape, str(v.dtype)) for k, v in data.items()} == {
+            "image": ((40, 2, 16, 16), "uint8"),
+            "labels": ((40,), "int64"),
+        }
+        assert calibration["image"].shape == (8, 2, 16, 16)
+        first = data["image"][:1].astype(np.float64)
+    expected = first * np.array(SCALE)[:, None, None] + np.array(BIAS)[:, None, None]
+    np.testing.assert_allclose(feeds(inputs, inputs.data, ["image"])["image"][:1], expected, rtol=1e-5)
+
+
+def test_scores_are_those_of_the_labels(evalset: Path, tmp_path: Path) -> None:
+    inputs = prepare(evalset / "tiny", tmp_path / "work")
+    assert score(inputs.model, inputs).value == 0.75
+    assert score(inputs.model, inputs, np.arange(5, 15)).value == 0.5
+    half = score(inputs.model, inputs)
+    better = type(half)(1.0, np.ones(40), 40)
+    drop = paired_drop(better, half)
+    assert drop["drop"] == 0.25
+    assert drop["drop_ci95"][0] < 0.25 < drop["drop_ci95"][1]
+
+
+def test_timing_tells_a_large_model_from_a_small_one(evalset: Path, tmp_path: Path) -> None:
+    inputs = prepare(evalset / "tiny", tmp_path / "work")
+    large = tmp_path / "large.onnx"
+    onnx.save(_classifier(channels=640), str(large))
+    timing = time_both(large, inputs.model, inputs, seconds=0.5)
+    assert timing["speedup"] > 2.0
+    assert timing["speedup_ci95"][0] <= timing["speedup"] <= timing["speedup_ci95"][1]
+    assert timing["clock"] == "cpu"
+
+
+def test_end_to_end_sets_claims_beside_the_second_opinion(evalset: Path, tmp_path: Path) -> None:
+    result = _run(evalset, tmp_path, KEEPS_THE_CONTRACT)
+    assert result["claimed"]["speedup"] == 2.5
+    assert result["claimed"]["first_verified_s"] == 7.5
+    assert 0.6 < result["independent"]["timing"]["speedup"] < 1.6  # the same file twice: the claim is seen to be false
+    assert result["independent"]["accuracy"]["baseline"] == 0.75
+    assert result["independent"]["accuracy"]["drop"] == 0.0
+    assert result["independent"]["accuracy_verification"]["n"] == 4
+    assert result["independent"]["accuracy_verification"]["baseline"] == 0.5
+    assert "--preprocess" in result["run"]["command"]
+    assert not any(str(tmp_path) in part for part in result["run"]["command"] if "evalset" not in part)
+
+
+def test_end_to_end_names_what_went_wrong(evalset: Path, tmp_path: Path) -> None:
+    result = _run(evalset, tmp_path, "print('not', 'JSON'); sys.exit('the last words')", code=1)
+    assert result["run"]["exit_code"] == 1
+    assert "not one JSON document" in result["problem"]
+    assert "the last words" in result["problem"]
+    assert "independent" not in result
+
+
+def _run(evalset: Path, tmp_path: Path, body: str, code: int = 0) -> dict:
+    output = tmp_path / "results.json"
+    program = _program(tmp_path, body)
+    arguments = ["--evalset", str(evalset), "--output", str(output), "--autocompress", program]
+    assert end_to_end.main([*arguments, "--timing-seconds", "0.3", "--timeout", "10"]) == code
+    document = json.loads(output.read_text())
+    assert document["benchmark"] == "end_to_end"
+    return document["results"][0]
+
+
+def test_peers_quantize_and_are_scored(evalset: Path, tmp_path: Path) -> None:
+    output = tmp_path / "peers.json"
+    arguments = ["--evalset", str(evalset), "--output", str(output), "--methods", "minmax"]
+    assert peers.main([*arguments, "--timing-seconds", "0.3"]) == 0
+    (result,) = json.loads(output.read_text())["results"]
+    assert result["per_channel"]
+    assert abs(result["independent"]["accuracy"]["drop"]) <= 0.3
+    assert result["independent"]["accuracy"]["n"] == 40
+
+
+def test_a_folder_without_models_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "absent").mkdir()
+    (tmp_path / "absent" / "meta.json").write_text("{}")
+    with pytest.raises(SystemExit, match="holds no folder"):
+        model_names(tmp_path, set())
+    assert "--model-path absent=FILE" in capsys.readouterr().err
+    assert model_names(tmp_path, {"absent"}) == ["absent"]
+
+
+def test_memory_of_child_processes_counts(tmp_path: Path) -> None:
+    child = "b = bytearray(150_000_000); import time; time.sleep(0.5)"
+    code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}]); print('done')"
+    done = run_watched([sys.executable, "-c", code], tmp_path, limit_s=30)
+    assert (done.exit_code, done.stdout, done.stopped) == (0, "done\n", False)
+    assert done.peak_rss_bytes > 150_000_000
+    assert done.peak_process_rss_bytes > 150_000_000
+
+
+def test_a_command_over_its_time_is_interrupted(tmp_path: Path) -> None:
+    code = (
+        "import time\ntry:\n    print('on', flush=True); time.sleep(60)\n"
+        "except KeyboardInterrupt:\n    print('stopped cleanly')"
+    )
+    done = run_watched([sys.executable, "-c", code], tmp_path, limit_s=1.0)
+    assert done.stopped
+    assert done.stdout == "on\nstopped cleanly\n"
+    assert done.seconds < 15
