@@ -93,6 +93,12 @@ def save_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
     np.savez(path, **arrays)  # type: ignore[arg-type]
 
 
+def usual_samples(folder: Path) -> int | None:
+    """How many samples a user would bring to a run, where the folder holds far more; None for all of them."""
+    task = json.loads((folder / "meta.json").read_text())["task"]
+    return _TASKS[task].usual_samples if task in _TASKS else None
+
+
 def model_names(evalset: Path, overridden: set[str]) -> list[str]:
     """Every folder whose model is there, or is given from elsewhere (``overridden``); the others are named.
 
@@ -129,6 +135,7 @@ class _Task:
     data: Callable[[Arrays, list[str], int | None], Arrays]
     metric: str
     max_accuracy_drop: float
+    usual_samples: int | None = None
 
 
 def _load(path: Path) -> Arrays:
@@ -181,5 +188,5 @@ _TASKS: Mapping[str, _Task] = {
     "classification": _Task(_classes, "top1", 0.01),
     "denoise": _Task(_noisy_images, "user_metrics:psnr_db", 0.1),
     "detection": _Task(_images_with_boxes, "user_metrics:map50", 0.01),
-    "sts": _Task(_sentence_pairs, "user_metrics:sentence_spearman", 0.01),
+    "sts": _Task(_sentence_pairs, "user_metrics:sentence_spearman", 0.01, usual_samples=1000),
 }

@@ -37,34 +37,51 @@ class Scored:
     n: int
 
 
-def score(model: Path, inputs: UserInputs, indices: Array | None = None, threads: int = 2) -> Scored:
-    """Runs the model over the samples (at ``indices``) and applies the user's metric."""
-    outputs, data = run_all(model, inputs, indices, threads)
-    if inputs.metric == "top1":
-        (logits,) = outputs.values()
-        result: Any = (logits.reshape(len(logits), -1).argmax(axis=1) == data["labels"]).astype(np.float64)
-    else:
-        module, _, function = inputs.metric.partition(":")
-        result = getattr(import_module(module), function)(outputs, data)
-    n = len(next(iter(data.values())))
-    return Scored(float(np.mean(result)), result if np.ndim(result) else None, n)
+class Answers:
+    """What a model answers to every sample of a data file, run once and scored on any part.
+
+    Args:
+        model: the ONNX file.
+        inputs: whose ``data`` and ``metric`` are used.
+        threads: of the runtime.
+    """
+
+    def __init__(self, model: Path, inputs: UserInputs, threads: int = 2) -> None:
+        session = plain_session(model, threads)
+        with np.load(inputs.data, allow_pickle=False) as archive:
+            self._data = {name: archive[name] for name in archive.files}
+        self._metric = inputs.metric
+        self._outputs = _run_all(session, feeds(inputs, inputs.data, [i.name for i in session.get_inputs()]))
+
+    def score(self, indices: Array | None = None) -> Scored:
+        """The user's metric on the samples at ``indices`` (None for all)."""
+        outputs, data = (
+            arrays if indices is None else {k: v[indices] for k, v in arrays.items()}
+            for arrays in (self._outputs, self._data)
+        )
+        if self._metric == "top1":
+            (logits,) = outputs.values()
+            result: Any = (logits.reshape(len(logits), -1).argmax(axis=1) == data["labels"]).astype(np.float64)
+        else:
+            module, _, function = self._metric.partition(":")
+            result = getattr(import_module(module), function)(outputs, data)
+        n = len(next(iter(data.values())))
+        return Scored(float(np.mean(result)), result if np.ndim(result) else None, n)
 
 
-def run_all(model: Path, inputs: UserInputs, indices: Array | None, threads: int) -> tuple[Arrays, Arrays]:
-    """Outputs of the model, and the arrays of the data file, at ``indices`` (None for all), in their order."""
-    session = plain_session(model, threads)
-    with np.load(inputs.data, allow_pickle=False) as archive:
-        data = {name: archive[name] for name in archive.files}
-    names = [i.name for i in session.get_inputs()]
-    ready = feeds(inputs, inputs.data, names)
-    if indices is not None:
-        data, ready = ({k: v[indices] for k, v in arrays.items()} for arrays in (data, ready))
-    n = len(ready[names[0]])
-    fixed = session.get_inputs()[0].shape[0]
-    step = fixed if isinstance(fixed, int) else _SAMPLES_PER_RUN
-    parts = [session.run(None, {k: v[i : i + step] for k, v in ready.items()}) for i in range(0, n, step)]
-    outputs = [output.name for output in session.get_outputs()]
-    return {name: np.concatenate(part) for name, part in zip(outputs, zip(*parts, strict=True), strict=True)}, data
+def score(model: Path, inputs: UserInputs) -> Scored:
+    """The user's metric on all samples."""
+    return Answers(model, inputs).score()
+
+
+def _run_all(session: Any, ready: Arrays) -> Arrays:
+    """Every output over all samples, in order."""
+    first = session.get_inputs()[0]
+    step = first.shape[0] if isinstance(first.shape[0], int) else _SAMPLES_PER_RUN
+    starts = range(0, len(ready[first.name]), step)
+    parts = [session.run(None, {k: v[i : i + step] for k, v in ready.items()}) for i in starts]
+    names = [output.name for output in session.get_outputs()]
+    return {name: np.concatenate(part) for name, part in zip(names, zip(*parts, strict=True), strict=True)}
 
 
 def paired_drop(baseline: Scored, candidate: Scored) -> dict[str, Any]:

@@ -99,6 +99,8 @@ def _average_precision(images: list[tuple[Detections, Floats]], of_class: int, i
     for found, true in images:
         mine, boxes = found.classes == of_class, true[true[:, 0] == of_class, 1:]
         total += len(boxes)
+        if not mine.any():
+            continue
         scores.append(found.scores[mine])
         right.append(_matches(found.boxes[mine], boxes, iou_at_least))
     order = np.argsort(-np.concatenate(scores), kind="stable")

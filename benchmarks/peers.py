@@ -9,6 +9,7 @@ quantized, as the tool does it when nothing more is asked of it.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import tempfile
 import time
@@ -78,16 +79,17 @@ def quantize(inputs: UserInputs, target: Path, method: str, samples: int, per_ch
     """Writes the model quantized with ranges from the first ``samples`` samples of the calibration data."""
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
-    quantize_static(
-        str(inputs.model),
-        str(target),
-        _Reader(inputs, samples),
-        quant_format=QuantFormat.QDQ,
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-        per_channel=per_channel,
-        calibrate_method=getattr(CalibrationMethod, METHODS[method]),
-    )
+    with contextlib.redirect_stdout(sys.stderr):  # it prints its progress
+        quantize_static(
+            str(inputs.model),
+            str(target),
+            _Reader(inputs, samples),
+            quant_format=QuantFormat.QDQ,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            per_channel=per_channel,
+            calibrate_method=getattr(CalibrationMethod, METHODS[method]),
+        )
 
 
 class _Reader:

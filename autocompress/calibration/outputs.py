@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper
 
@@ -13,12 +14,20 @@ from autocompress.graph.shapes import fix_shapes
 from autocompress.graph.skeleton import skeleton
 from autocompress.graph.specs import input_specs
 from autocompress.graph.tensors import dtype_name, stored_bytes
-from autocompress.runtimes.protocol import Session
+from autocompress.runtimes.protocol import Array, Feeds
 
 FLOAT_TYPES = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE})
 
 _CHANNELS_FIRST = frozenset({"Conv", "ConvTranspose", "BatchNormalization", "InstanceNormalization"})
 _CHANNELS_LAST = frozenset({"MatMul", "Gemm", "LayerNormalization"})
+
+
+class LoadedModel(Protocol):
+    """A model that can be run; every ``autocompress.runtimes.protocol.Session`` is one."""
+
+    def run(self, feeds: Feeds) -> dict[str, Array]:
+        """Runs once; returns every output by name."""
+        ...
 
 
 def with_tensor_outputs(model: ModelProto, tensors: Sequence[str]) -> ModelProto:
@@ -54,12 +63,12 @@ class ActivationSessions:
             ``lambda m: runtime.load(m.SerializeToString(), SessionOptions(threads=2))``.
     """
 
-    def __init__(self, model: ModelProto, load: Callable[[ModelProto], Session]) -> None:
+    def __init__(self, model: ModelProto, load: Callable[[ModelProto], LoadedModel]) -> None:
         self._model = model
         self._load = load
         self.input_names = frozenset(spec.name for spec in input_specs(model))
 
-    def open(self, tensors: Sequence[str]) -> Session:
+    def open(self, tensors: Sequence[str]) -> LoadedModel:
         """A session whose outputs are ``tensors`` (see ``with_tensor_outputs``)."""
         return self._load(with_tensor_outputs(self._model, tensors))
 

@@ -12,6 +12,7 @@ RowError = Callable[[FloatArray], FloatArray]
 
 # Thresholds are sought as fractions of the extremes, down to 2**-_OCTAVES.
 _OCTAVES = 6.0
+_PATIENCE_OCTAVES = 2.0
 # The coarse scan is denser where that is cheap, since short rows have many local minima.
 _POINTS = (24, 192)
 _VALUES_TO_SCAN = 1 << 23
@@ -70,8 +71,7 @@ class _Piece:
 
     def search(self, points: int) -> tuple[DoubleArray, DoubleArray]:
         """The best ends, of shape (rows,) each."""
-        for fraction in np.exp2(np.linspace(0.0, -_OCTAVES, points))[1:]:
-            self._offer(np.full_like(self._fractions, fraction))
+        self._scan(points)
         ends = [slice(None)] if self._scheme.symmetric else [slice(0, 1), slice(1, 2), slice(None)]
         ratio = 2.0 ** (_OCTAVES / (points - 1))
         for _ in range(_REFINEMENTS):
@@ -85,21 +85,36 @@ class _Piece:
         low, high = self._extremes
         return low * self._fractions[0], high * self._fractions[1]
 
-    def _offer(self, fractions: DoubleArray) -> None:
-        """Takes candidate fractions, of shape (2, rows), for the rows where they are better."""
+    def _scan(self, points: int) -> None:
+        """Tries common fractions, downwards from 1, until none has helped any row for long."""
+        patience = points * _PATIENCE_OCTAVES / _OCTAVES
+        helped = 0
+        for i, exponent in enumerate(np.linspace(0.0, -_OCTAVES, points)):
+            if self._offer(np.full_like(self._fractions, np.exp2(exponent))):
+                helped = i
+            elif i - helped > patience:
+                break
+
+    def _offer(self, fractions: DoubleArray) -> bool:
+        """Takes candidate fractions, of shape (2, rows), for the rows where they are better; whether there were any."""
         errors = self._errors(fractions)
         better = errors < self._least
         self._fractions[:, better] = fractions[:, better]
         self._least[better] = errors[better]
+        return bool(better.any())
 
     def _errors(self, fractions: DoubleArray) -> FloatArray:
         low, high = self._extremes
         scales, zeros = parameter_arrays(low * fractions[0], high * fractions[1], self._scheme)
-        offsets = zeros.astype(np.float32)[:, None]
         steps = scales[:, None]
         np.divide(self._rows, steps, out=self._buffer)
         np.rint(self._buffer, out=self._buffer)
-        np.clip(self._buffer, self._scheme.qmin - offsets, self._scheme.qmax - offsets, out=self._buffer)
+        if self._scheme.symmetric and self._scheme.signed:
+            np.clip(self._buffer, np.float32(self._scheme.qmin), np.float32(self._scheme.qmax), out=self._buffer)
+        else:
+            offsets = zeros.astype(np.float32)[:, None]
+            np.maximum(self._buffer, self._scheme.qmin - offsets, out=self._buffer)
+            np.minimum(self._buffer, self._scheme.qmax - offsets, out=self._buffer)
         self._buffer *= steps
         self._buffer -= self._rows
         return self._error(self._buffer)

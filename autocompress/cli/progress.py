@@ -99,11 +99,11 @@ class LiveProgress:
 
         self._bars = Bars(
             SpinnerColumn(finished_text="[green]\N{CHECK MARK}[/]"),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             _text_column(_counts_of),
             _text_column(_time_of),
-            TextColumn("[bold]{task.fields[best]}[/]"),
+            TextColumn("{task.fields[best]}", style="bold", markup=False),
             console=console,
         )
         self._task: Task | None = None

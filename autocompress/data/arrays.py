@@ -41,7 +41,7 @@ class ArraySource:
         self._extras = {name: rows for name, rows in arrays.items() if name not in used}
         self.input_names: tuple[str, ...] = tuple(binding.name for binding in self._bindings)
         self.has_labels = LABELS in self._extras
-        self.notices = notices + found + label_notices(arrays, used)
+        self.notices = notices + found + label_notices(arrays, used, self._count)
         batched = [i for b, i in zip(self._bindings, model_inputs, strict=True) if not b.shared]
         self.largest_batch: int | None = 1 if any(i.shape[0] == 1 for i in batched) else None
         self._check_labels()

@@ -110,16 +110,20 @@ def _settle_layouts(
     section: ImagePreprocess, model_input: ModelInputLike, stored: Dimensions, label: str
 ) -> tuple[str, str, Dimensions]:
     """(layout of the stored array, layout of the model's input, shape that comes out)."""
+    declared = model_input.shape[1:]
     stored_layouts = (section.layout,) if section.layout else ("NCHW", "NHWC")
     pairs = sorted(product(stored_layouts, ("NCHW", "NHWC")), key=lambda pair: pair[0] != pair[1])
     # An axis of 1, 3 or 4 is a channel axis before any other is.
     pairs.sort(key=lambda pair: _channels(stored, pair[0]) not in _CHANNEL_COUNTS)
     shapes = [_outcome(stored, layouts, section, label) for layouts in pairs]
     for layouts, shape in zip(pairs, shapes, strict=True):
-        if shape_fits(model_input.shape[1:], shape[1:]):
+        if shape_fits(declared, shape[1:]):
             return (*layouts, shape)
+    closest = min(
+        shapes, key=lambda shape: sum(not shape_fits([w], [h]) for w, h in zip(declared, shape[1:], strict=True))
+    )
     raise DataError(
-        f"{label} gives images of shape {shape_text(('n', *shapes[0][1:]))} after preprocessing, but the model's input "
+        f"{label} gives images of shape {shape_text(('n', *closest[1:]))} after preprocessing, but the model's input "
         f"'{model_input.name}' takes {declared_text(model_input)}: set resize, crop or layout in preprocess.yaml."
     )
 

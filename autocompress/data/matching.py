@@ -37,9 +37,10 @@ def match_names(
     )
 
 
-def label_notices(arrays: Mapping[str, Rows], used: set[str]) -> tuple[str, ...]:
-    """A notice when there are no labels but an array that may be meant as such."""
-    aliases = [name for name in arrays if name.lower() in LABEL_ALIASES and name not in used]
+def label_notices(arrays: Mapping[str, Rows], used: set[str], n: int) -> tuple[str, ...]:
+    """A notice when there are no labels but an array of n rows that may be meant as such."""
+    named = [name for name in arrays if name.lower() in LABEL_ALIASES and name not in used]
+    aliases = [name for name in named if arrays[name].shape[:1] == (n,)]
     if LABELS in arrays or not aliases:
         return ()
     return (f"Array '{aliases[0]}' is not used as labels: rename it to '{LABELS}' if that is what it is.",)

@@ -17,7 +17,6 @@ import socket
 import tempfile
 import time
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 from autocompress.errors import DataError
@@ -31,7 +30,6 @@ _IN_USE_S = 3600.0
 """An entry used less than an hour ago may belong to a run in progress: it is never dropped."""
 
 
-@cache
 def cache_folder() -> Path:
     """The first writable one of $AUTOCOMPRESS_CACHE_DIR, $XDG_CACHE_HOME/autocompress, ~/.cache/autocompress, temp.
 

@@ -67,7 +67,7 @@ def paired_drop(
     losses = losses.astype(np.float64)
     drop = float(losses.mean())
     lost, won = int(np.count_nonzero(losses > 0)), int(np.count_nonzero(losses < 0))
-    if _within(baseline_scores, candidate_scores, binary=True):
+    if not continuous and _within(baseline_scores, candidate_scores, binary=True):
         return MeasuredDrop(drop, tango_interval(lost, won, n, confidence), n, "tango-score")
     interval = mean_interval(losses, confidence, seed)
     if not continuous and is_sparse(losses) and _within(baseline_scores, candidate_scores, binary=False):

@@ -12,6 +12,8 @@ from autocompress.graph.skeleton import skeleton
 from autocompress.graph.specs import Size, dimension
 from autocompress.graph.walk import is_standard
 
+_INVENTED_SYMBOL = "unk__"  # how onnx.shape_inference calls sizes that it knows nothing about
+
 
 def infer_shapes(model: ModelProto) -> ModelProto:
     """A copy annotated with the types and shapes of its intermediate tensors.
@@ -31,8 +33,12 @@ def infer_shapes(model: ModelProto) -> ModelProto:
     results = [name for node in model.graph.node for name in node.output if name]
     del inferred.graph.value_info[:]
     inferred.graph.value_info.extend(values[name] for name in results if name in values and name not in outputs)
+    weights = {weight.name: weight for weight in model.graph.initializer}
     for output in inferred.graph.output:
-        if output.name in values:
+        weight = weights.get(output.name)
+        if weight is not None:
+            _refine(output, helper.make_tensor_value_info(weight.name, weight.data_type, list(weight.dims)))
+        elif output.name in values:
             _refine(output, values[output.name])
     return inferred
 
@@ -98,6 +104,9 @@ def _refine(declared: ValueInfoProto, inferred: ValueInfoProto) -> None:
     own = declared.type.tensor_type
     if not own.HasField("shape") or len(own.shape.dim) != len(found.shape.dim):
         own.shape.CopyFrom(found.shape)
+        for dim in own.shape.dim:
+            if dim.dim_param.startswith(_INVENTED_SYMBOL):
+                dim.Clear()
         return
     for dim, result in zip(own.shape.dim, found.shape.dim, strict=True):
         if isinstance(dimension(result), int):

@@ -2,8 +2,8 @@
 
 Afterwards: opset 13 to 21, IR version 10, no local functions, no Constant, Identity or inference-time Dropout nodes
 (except an Identity that copies an input, weight or other output to an output), weights dense, raw and not listed as
-inputs, every node named uniquely, nodes in topological order, nothing that no output depends on, only the operator
-sets in use imported.  Inputs, outputs and what is computed stay the same.
+inputs, outputs with shapes as far as known, every node named uniquely, nodes in topological order, nothing that no
+output depends on, only the operator sets in use imported.  Inputs, outputs and what is computed stay the same.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 import onnx.inliner
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
-from autocompress.graph.inference import drop_annotations
+from autocompress.graph.inference import drop_annotations, infer_shapes
 from autocompress.graph.model import copy_model
 from autocompress.graph.opset import within_supported
 from autocompress.graph.rewrite import (
@@ -49,6 +49,7 @@ def normalize(model: ModelProto) -> ModelProto:
     drop_dead(canonical)
     name_nodes(canonical)
     drop_annotations(canonical)
+    _declare_outputs(canonical)
     _import_what_is_used(canonical)
     return canonical
 
@@ -95,6 +96,14 @@ def _is_identity(model: ModelProto) -> Callable[[NodeProto], bool]:
         return bool(node.op_type == "Identity")
 
     return is_identity
+
+
+def _declare_outputs(model: ModelProto) -> None:
+    """Gives outputs without a declared shape the one that follows (runtimes do not need it, the ONNX checker does)."""
+    if all(output.type.tensor_type.HasField("shape") for output in model.graph.output):
+        return
+    for output, inferred in zip(model.graph.output, infer_shapes(model).graph.output, strict=True):
+        output.CopyFrom(inferred)
 
 
 def _import_what_is_used(model: ModelProto) -> None:

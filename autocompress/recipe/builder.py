@@ -89,6 +89,8 @@ def apply_recipe(frozen: FrozenRecipe, model: onnx.ModelProto, statistics: Stati
             f"the recipe was made for a model with fingerprint {frozen.model_fingerprint[:12]}, "
             f"this one has {builder.fingerprint[:12]}; give the model that was compressed"
         )
+    if not frozen.recipe.fold:
+        return loaded
     if frozen.payload is None and statistics is not None:
         frozen = builder.freeze(frozen.recipe, statistics)
     return builder.build(frozen)

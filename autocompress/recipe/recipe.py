@@ -20,13 +20,13 @@ FORMAT_VERSION = 1
 class Recipe:
     """Ordered step configurations that turn a model into a candidate.
 
-    Every recipe starts by normalizing and folding the model; that step has no choices.
-
     Attributes:
         quantize: the quantization step, or None to keep the model in floating point.
+        fold: whether the model is normalized and folded first; without it the recipe leaves the model as it is.
     """
 
     quantize: QuantizeConfig | None = None
+    fold: bool = True
 
     @property
     def hash(self) -> str:
@@ -36,7 +36,7 @@ class Recipe:
 
     def to_steps(self) -> list[dict[str, Any]]:
         """JSON-ready list of steps, in order."""
-        steps: list[dict[str, Any]] = [{"step": "fold"}]
+        steps: list[dict[str, Any]] = [{"step": "fold"}] if self.fold else []
         if self.quantize is not None:
             steps.append({"step": "quantize", "config": self.quantize.to_dict()})
         return steps
@@ -51,12 +51,14 @@ class Recipe:
         if not isinstance(steps, list) or not all(isinstance(s, dict) and "step" in s for s in steps):
             raise RecipeError("a recipe needs 'steps', a list of objects that each name their 'step'")
         names = [s["step"] for s in steps]
-        if names not in (["fold"], ["fold", "quantize"]):
-            raise RecipeError(f"the recipe's steps are {names}; this version knows ['fold'] and ['fold', 'quantize']")
+        if names not in ([], ["fold"], ["fold", "quantize"]):
+            raise RecipeError(
+                f"the recipe's steps are {names}; this version knows [], ['fold'] and ['fold', 'quantize']"
+            )
         config = steps[1].get("config") if len(steps) == 2 else None
         if len(steps) == 2 and not isinstance(config, dict):
             raise RecipeError("the recipe's quantize step has no 'config' object")
-        return cls(None if config is None else QuantizeConfig.from_dict(config))
+        return cls(None if config is None else QuantizeConfig.from_dict(config), fold=bool(names))
 
 
 @dataclass(frozen=True)

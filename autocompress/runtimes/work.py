@@ -68,11 +68,18 @@ def multiply_adds(signature: OpSignature) -> int:
     return 0
 
 
+def convolution_kernel(signature: OpSignature) -> TensorType | None:
+    """The kernel operand of a convolution (output channels, input channels of one group, *window); None elsewhere."""
+    position = 3 if signature.op_type == "QLinearConv" else 1
+    if signature.op_type not in _CONVOLUTIONS or len(signature.inputs) <= position:
+        return None
+    kernel = signature.inputs[position]
+    return kernel if kernel is not None and len(kernel.shape) >= 3 else None
+
+
 def _convolution(signature: OpSignature) -> int:
-    kernel = signature.inputs[3] if signature.op_type == "QLinearConv" else signature.inputs[1]
-    if kernel is None or len(kernel.shape) < 3:
-        return 0
-    return signature.outputs[0].elements * prod(kernel.shape[1:])
+    kernel = convolution_kernel(signature)
+    return 0 if kernel is None else signature.outputs[0].elements * prod(kernel.shape[1:])
 
 
 def _product(signature: OpSignature) -> int:

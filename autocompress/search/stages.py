@@ -23,6 +23,7 @@ from autocompress.search.state import SearchState
 
 _KERNEL_TOLERANCE = 1.05
 _SCREEN_SAMPLES = 32
+_PROFILE_S = 20.0
 _SENSITIVITY_SAMPLES = 16
 _SENSITIVITY_DEADLINE = 0.4
 
@@ -69,6 +70,9 @@ def price(state: SearchState) -> None:
         config = QuantizeConfig(precision=INT8, **kernel[0])  # type: ignore[arg-type]
         dynamic = any(INT8_DYNAMIC in unit.options for unit in state.units)
         recipes = probe_recipes(state.units, config, dynamic=dynamic)
+        state.executor.submit(tasks.profile, None, _PROFILE_S).result()
+        for _, recipe in recipes.values():
+            state.executor.submit(tasks.profile, recipe, _PROFILE_S).result()
         probes = {
             name: Probe(options, state.executor.submit(tasks.executed, recipe).result())
             for name, (options, recipe) in recipes.items()
@@ -94,6 +98,7 @@ def screen(state: SearchState) -> None:
         for config, future in futures:
             try:
                 screened.append(Screened(config, future.result()[0].damage))
+                state.screened_count += 1
             except CandidateFailed as error:
                 state.notice(f"scheme {scheme_key(config)} was left out: {error}")
             state.progress.advance()
@@ -128,6 +133,7 @@ def sense(state: SearchState) -> None:
                 state.progress.advance,
                 lambda: not deterministic and state.stopwatch.used(_SENSITIVITY_DEADLINE),
             )
+        state.sensitivity_measured = True
         _set_up_predictors(state, best.damage)
 
 
@@ -147,7 +153,7 @@ def _usable_kernels(state: SearchState) -> list[tuple[dict[str, object], float]]
     for kernel in kernel_choices(state.settings.space):
         recipe = Recipe(QuantizeConfig(precision=INT8, **kernel))  # type: ignore[arg-type]
         try:
-            state.executor.submit(tasks.profile, recipe).result()
+            state.executor.submit(tasks.profile, recipe, _PROFILE_S).result()
             ops = state.executor.submit(tasks.executed, recipe).result()
         except CandidateFailed as error:
             state.notice(f"integer kernels {kernel} were left out: {error}")

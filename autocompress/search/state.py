@@ -50,7 +50,9 @@ class SearchState:
         encoding: parameters of the space.
         in_play: parameter -> values still in play after screening.
         screened: whole-model schemes by damage, best first.
+        screened_count: how many whole-model candidates were built for screening.
         damage: of shape (units, options); sensitivities.
+        sensitivity_measured: whether ``damage`` was measured unit by unit.
         scorer: predictors of drop and latency.
         baseline_ops: the baseline as executed.
         baseline_estimate: its estimated latency.
@@ -77,7 +79,9 @@ class SearchState:
     encoding: Encoding | None = None
     in_play: dict[str, tuple[object, ...]] = field(default_factory=dict)
     screened: list[Screened] = field(default_factory=list)
+    screened_count: int = 0
     damage: npt.NDArray[np.float64] | None = None
+    sensitivity_measured: bool = False
     scorer: Scorer | None = None
     baseline_ops: list[ExecutedOp] = field(default_factory=list)
     baseline_estimate: EstimatedLatency | None = None

@@ -24,6 +24,9 @@ from autocompress.evaluate.metrics import Metric, resolve_metric
 from autocompress.evaluate.metrics.truth import class_count
 from autocompress.evaluate.reference import Reference, record_reference
 from autocompress.graph.model import model_bytes
+from autocompress.latency.journal import TableFile
+from autocompress.latency.profile import profile_ops
+from autocompress.latency.table import LatencyTable, TableHeader
 from autocompress.recipe.builder import CandidateBuilder
 from autocompress.recipe.recipe import Recipe
 from autocompress.runtimes import get_runtime
@@ -53,6 +56,8 @@ class WorkbenchSpec:
         sizes: sizes asked for the model's inputs when timing; others are those of the samples.
         max_accuracy_drop: in the metric's own unit.
         table_path: latency table to which newly timed operators are added.
+        table_header: its header.
+        known_table_path: a further table whose operators need not be timed, or None.
         seed: of interleaving and resampling.
     """
 
@@ -71,6 +76,8 @@ class WorkbenchSpec:
     sizes: Mapping[str, tuple[int, ...]]
     max_accuracy_drop: float
     table_path: str
+    table_header: TableHeader
+    known_table_path: str | None
     seed: int
 
 
@@ -184,7 +191,18 @@ class Workbench:
 
     def profile(self, ops: Sequence[ExecutedOp], budget_s: float) -> int:
         """Times the operators that the table does not know and adds them to it; returns how many."""
-        return profile_missing(self.runtime, ops, Path(self.spec.table_path), self.spec.threads, budget_s)
+        outcome = profile_ops(
+            self.runtime, ops, self._table_file, known=self._known_table, threads=self.spec.threads, budget_s=budget_s
+        )
+        return outcome.measured
+
+    @cached_property
+    def _table_file(self) -> TableFile:
+        return TableFile(Path(self.spec.table_path), self.spec.table_header)
+
+    @cached_property
+    def _known_table(self) -> LatencyTable | None:
+        return None if self.spec.known_table_path is None else LatencyTable.load(self.spec.known_table_path)
 
     def build(self, recipe: Recipe) -> tuple[bytes, float]:
         """Serialized candidate and the seconds that building took.

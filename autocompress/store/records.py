@@ -104,8 +104,9 @@ class CandidateRecord:
         predicted_drop_interval: where the predictor expects the drop.
         estimate: the latency estimator's answer.
         search_drop: drop measured on the search part of the data.
+        search_speedup: short interleaved timing against the baseline, during the search.
         damage: label-free damage at the network's output.
-        latency: latency measured during the search (not interleaved).
+        latency: latency measured during the search.
         size_bytes: bytes on disk of the candidate.
         build_s: seconds that building took; None when it was never built.
         evaluate_s: seconds that evaluating took.
@@ -124,6 +125,7 @@ class CandidateRecord:
     predicted_drop_interval: Interval | None = None
     estimate: EstimatedLatency | None = None
     search_drop: MeasuredDrop | None = None
+    search_speedup: MeasuredSpeedup | None = None
     damage: float | None = None
     latency: MeasuredLatency | None = None
     size_bytes: int | None = None

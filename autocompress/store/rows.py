@@ -98,7 +98,7 @@ def event_record(row: Row) -> EventRecord:
 
 def candidate_row(record: CandidateRecord) -> dict[str, Any]:
     """Columns of one candidate; parts that were never measured are null."""
-    interval, estimate, speedup = record.predicted_drop_interval, record.estimate, record.verified_speedup
+    interval, estimate = record.predicted_drop_interval, record.estimate
     row: dict[str, Any] = {name: getattr(record, name) for name in _CANDIDATE_SCALARS}
     row["recipe"] = list(record.recipe)
     row["predicted_drop_low"] = interval.low if interval else None
@@ -109,14 +109,10 @@ def candidate_row(record: CandidateRecord) -> dict[str, Any]:
     row["estimate_coverage"] = estimate.coverage if estimate else None
     row["estimate_nodes"] = estimate.nodes if estimate else None
     row |= _drop_columns("search", record.search_drop)
+    row |= _speedup_columns("search", record.search_speedup)
     row |= _latency_columns("latency", record.latency)
     row |= _drop_columns("verified", record.verified_drop)
-    row["verified_speedup"] = speedup.speedup if speedup else None
-    row["verified_speedup_low"] = speedup.speedup_ci95.low if speedup else None
-    row["verified_speedup_high"] = speedup.speedup_ci95.high if speedup else None
-    row["verified_rounds"] = speedup.rounds if speedup else None
-    row |= _latency_columns("verified_baseline", speedup.a if speedup else None)
-    row |= _latency_columns("verified_latency", speedup.b if speedup else None)
+    row |= _speedup_columns("verified", record.verified_speedup)
     return {name: _number(value) for name, value in row.items()}
 
 
@@ -128,9 +124,10 @@ def candidate_record(row: Row) -> CandidateRecord:
         predicted_drop_interval=_predicted_interval(row),
         estimate=_estimate(row),
         search_drop=_drop(row, "search"),
+        search_speedup=_speedup(row, "search"),
         latency=_latency(row, "latency"),
         verified_drop=_drop(row, "verified"),
-        verified_speedup=_speedup(row),
+        verified_speedup=_speedup(row, "verified"),
     )
 
 
@@ -194,12 +191,23 @@ def _estimate(row: Row) -> EstimatedLatency | None:
     return EstimatedLatency(row["estimate_ms"], interval, _real(row["estimate_coverage"]), row["estimate_nodes"])
 
 
-def _speedup(row: Row) -> MeasuredSpeedup | None:
-    a, b = _latency(row, "verified_baseline"), _latency(row, "verified_latency")
-    if row["verified_speedup"] is None or a is None or b is None:
+def _speedup_columns(prefix: str, speedup: MeasuredSpeedup | None) -> dict[str, Any]:
+    return {
+        f"{prefix}_speedup": speedup.speedup if speedup else None,
+        f"{prefix}_speedup_low": speedup.speedup_ci95.low if speedup else None,
+        f"{prefix}_speedup_high": speedup.speedup_ci95.high if speedup else None,
+        f"{prefix}_rounds": speedup.rounds if speedup else None,
+        **_latency_columns(f"{prefix}_baseline", speedup.a if speedup else None),
+        **_latency_columns(f"{prefix}_latency", speedup.b if speedup else None),
+    }
+
+
+def _speedup(row: Row, prefix: str) -> MeasuredSpeedup | None:
+    a, b = _latency(row, f"{prefix}_baseline"), _latency(row, f"{prefix}_latency")
+    if row[f"{prefix}_speedup"] is None or a is None or b is None:
         return None
-    interval = _interval(row, "verified_speedup_low", "verified_speedup_high")
-    return MeasuredSpeedup(a, b, row["verified_speedup"], interval, row["verified_rounds"])
+    interval = _interval(row, f"{prefix}_speedup_low", f"{prefix}_speedup_high")
+    return MeasuredSpeedup(a, b, row[f"{prefix}_speedup"], interval, row[f"{prefix}_rounds"])
 
 
 def _predicted_interval(row: Row) -> Interval | None:

@@ -88,6 +88,17 @@ def _latency(prefix: str) -> tuple[Column[Any], ...]:
     )
 
 
+def _speedup(prefix: str) -> tuple[Column[Any], ...]:
+    return (
+        _double(f"{prefix}_speedup"),
+        _double(f"{prefix}_speedup_low"),
+        _double(f"{prefix}_speedup_high"),
+        Column(f"{prefix}_rounds", Integer),
+        *_latency(f"{prefix}_baseline"),
+        *_latency(f"{prefix}_latency"),
+    )
+
+
 def _study_id() -> Column[int]:
     return Column(
         "study_id", Integer, ForeignKey("autocompress_studies.id", ondelete="CASCADE"), nullable=False, index=True
@@ -147,18 +158,14 @@ candidates = Table(
     _double("estimate_coverage"),
     Column("estimate_nodes", Integer),
     *_drop("search"),
+    *_speedup("search"),
     _double("damage"),
     *_latency("latency"),
     Column("size_bytes", BigInteger),
     _double("build_s"),
     _double("evaluate_s"),
     *_drop("verified"),
-    _double("verified_speedup"),
-    _double("verified_speedup_low"),
-    _double("verified_speedup_high"),
-    Column("verified_rounds", Integer),
-    *_latency("verified_baseline"),
-    *_latency("verified_latency"),
+    *_speedup("verified"),
     Column("artifact", Text),
     UniqueConstraint("study_id", "trial"),
 )

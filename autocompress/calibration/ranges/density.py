@@ -49,8 +49,8 @@ class Density:
         self.total = float(self._below[-1])
         centers = 0.5 * (edges[:-1] + edges[1:])
         scale = 1.0 / self.total if self.total else 0.0
-        self.mean = float(np.dot(mass, centers)) * scale
-        self.mean_square = float(np.dot(mass, centers**2 + widths**2 / 12.0)) * scale
+        self.mean = float((mass * centers).sum()) * scale
+        self.mean_square = float((mass * (centers**2 + widths**2 / 12.0)).sum()) * scale
 
     def shortfall(self, points: DoubleArray) -> DoubleArray:
         """G(t) = the sum over all values x below t of (t - x), for each point t.
@@ -68,13 +68,14 @@ class Density:
         return result
 
     def squares_below(self, points: DoubleArray) -> DoubleArray:
-        """The sum over all values x below t of (t - x)**2, for points t inside the support."""
+        """The sum over all values x below t of (t - x)**2, for points t not above the support."""
         bins, inside = self._located(points)
         cubic = self._half_density[bins] / 1.5 * inside
         return self._squares[bins] + inside * (2.0 * self._integral[bins] + inside * (self._below[bins] + cubic))
 
     def squares_above(self, points: DoubleArray) -> DoubleArray:
-        """The sum over all values x above t of (x - t)**2, for points t inside the support."""
+        """The sum over all values x above t of (x - t)**2, for each point t."""
+        points = np.minimum(points, self._edges[-1])
         everywhere = self.total * (self.mean_square - 2.0 * points * self.mean + points**2)
         return np.maximum(everywhere - self.squares_below(points), 0.0)
 
@@ -123,8 +124,20 @@ def magnitude_density(statistics: TensorStatistics) -> Density:
 
 def magnitude_counts(statistics: TensorStatistics) -> CountArray:
     """How many values that are not zero have a magnitude in each bin, up to the bin of the largest magnitude."""
-    histogram = statistics.histogram
-    folded = histogram.counts[HALF:] + histogram.counts[HALF - 1 :: -1]
-    folded[0] -= statistics.zeros
-    used = min(int(np.floor(statistics.abs_max / histogram.width)), HALF - 1) + 1
-    return folded[:used]
+    negative, positive = side_counts(statistics)
+    folded = np.zeros(max(negative.size, positive.size), np.int64)
+    folded[: negative.size] += negative
+    folded[: positive.size] += positive
+    return folded
+
+
+def side_counts(statistics: TensorStatistics) -> tuple[CountArray, CountArray]:
+    """How many negative and how many positive values have a magnitude in each bin, up to the last occupied one."""
+    counts = statistics.histogram.counts.copy()
+    counts[HALF] -= statistics.zeros
+    return _trimmed(counts[HALF - 1 :: -1]), _trimmed(counts[HALF:])
+
+
+def _trimmed(counts: CountArray) -> CountArray:
+    occupied = np.flatnonzero(counts)
+    return counts[: int(occupied[-1]) + 1] if occupied.size else counts[:0]

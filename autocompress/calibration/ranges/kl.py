@@ -23,26 +23,51 @@ from __future__ import annotations
 import numpy as np
 
 from autocompress.calibration.histogram import CountArray, DoubleArray
-from autocompress.calibration.ranges.density import magnitude_counts
+from autocompress.calibration.ranges.density import magnitude_counts, side_counts
 from autocompress.calibration.ranges.form import GridForm, TensorRange
 from autocompress.calibration.statistics import TensorStatistics
 
 # TensorRT uses 2048 bins.  Bins here have a power-of-two width, so their number lies in (BINS_MAX / 2, BINS_MAX];
 # there are no more of them than values, or nearly all would be empty, but always twice as many as levels.
 BINS_MAX = 4096
-_CANDIDATES_AT_ONCE = 64
+SHARE_MIN = 1 / 8
+BULK = 0.999
+_CANDIDATES_AT_ONCE = 128
 
 
 def kl(statistics: TensorStatistics, form: GridForm) -> TensorRange:
-    """The range with the least Kullback-Leibler divergence; where both ends are free, magnitudes decide both."""
-    one_sided = form.by_magnitude(statistics) and not form.mirrored(statistics)
-    levels = 1 << (form.bits if one_sided else form.bits - 1)
-    counts = magnitude_counts(statistics)
-    bins = min(max(statistics.count, 2 * levels), BINS_MAX)
+    """The range with the least Kullback-Leibler divergence.
+
+    Where both ends are free, each side of zero is treated by itself, with its share of the levels: that which the bulk
+    of its values takes of the width of both.  A side with so small a share that clipping it would hardly make the steps
+    finer is kept whole.
+    """
+    width = statistics.histogram.width
+    if form.by_magnitude(statistics):
+        levels = 1 << (form.bits - 1 if form.mirrored(statistics) else form.bits)
+        return form.range_of_magnitude(statistics, _threshold(magnitude_counts(statistics), levels) * width)
+    sides = side_counts(statistics)
+    bulks = [_bulk(counts) for counts in sides]
+    ends = []
+    for counts, bulk in zip(sides, bulks, strict=True):
+        share = bulk / sum(bulks)
+        kept = _threshold(counts, round(share * (1 << form.bits))) if share > SHARE_MIN else counts.size
+        ends.append(kept * width)
+    return form.range(statistics, -ends[0], ends[1])
+
+
+def _bulk(counts: CountArray) -> int:
+    """The number of leading bins that hold all but the outliers."""
+    below = np.cumsum(counts)
+    return int(np.searchsorted(below, BULK * counts.sum())) + 1
+
+
+def _threshold(counts: CountArray, levels: int) -> int:
+    """The number of leading bins to keep, a multiple of a power of two."""
+    bins = min(max(int(counts.sum()), 2 * levels), BINS_MAX)
     pooled = 1 << (-(-counts.size // bins) - 1).bit_length()
     counts = np.pad(counts, (0, -counts.size % pooled)).reshape(-1, pooled).sum(axis=1)
-    kept = kept_bins(counts, levels)
-    return form.range_of_magnitude(statistics, kept * pooled * statistics.histogram.width)
+    return kept_bins(counts, levels) * pooled
 
 
 def kept_bins(counts: CountArray, levels: int) -> int:
@@ -73,8 +98,8 @@ class _Totals:
     def divergences(self, kept: CountArray, levels: int) -> DoubleArray:
         """N (KL(P || Q) + log N) for each number of kept bins."""
         borders = -(-kept[:, None] * np.arange(levels + 1) // levels)
-        sums = np.diff(self._sum[borders], axis=1)
-        occupied = np.diff(self._occupied[borders], axis=1)
+        sums = _steps(self._sum[borders])
+        occupied = _steps(self._occupied[borders])
         logs = np.log(sums / np.maximum(occupied, 1.0), out=np.zeros_like(sums), where=sums > 0.0)
         total, inside, last = self._sum[-1], self._sum[kept], self._counts[kept - 1]
         beyond = total - inside
@@ -83,6 +108,10 @@ class _Totals:
         candidate = (sums * logs).sum(axis=1) + beyond * logs[:, -1]
         normalisation = total * np.log(inside, out=np.zeros_like(inside), where=inside > 0.0)
         return np.where(possible, reference - candidate + normalisation, np.inf)
+
+
+def _steps(running: DoubleArray) -> DoubleArray:
+    return running[:, 1:] - running[:, :-1]
 
 
 def _x_log_x(values: DoubleArray) -> DoubleArray:

@@ -20,6 +20,7 @@ _LINE_POINTS = 10 * _OCTAVES + 1
 _PLANE_POINTS = 2 * _OCTAVES + 1
 _REFINED_POINTS = 9
 _REFINEMENTS = 3
+_CANDIDATES_AT_ONCE = 64
 
 
 def least_error_range(statistics: TensorStatistics, form: GridForm, error: GridError) -> TensorRange:
@@ -75,5 +76,7 @@ def _around(center: float, ratio: float) -> DoubleArray:
 def _best_pair(objective: Objective, first: DoubleArray, second: DoubleArray) -> tuple[float, float]:
     pairs = np.meshgrid(first, second, indexing="ij")
     low, high = (grid.reshape(-1) for grid in pairs)
-    best = int(np.argmin(objective(low, high)))
+    # A few at a time, so that what is computed for them stays in the second-level cache.
+    parts = (slice(start, start + _CANDIDATES_AT_ONCE) for start in range(0, low.size, _CANDIDATES_AT_ONCE))
+    best = int(np.argmin(np.concatenate([objective(low[part], high[part]) for part in parts])))
     return float(low[best]), float(high[best])

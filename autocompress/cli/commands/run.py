@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -186,14 +187,21 @@ def run(
     writes the best to the output folder with its recipe, its report and its study.  Without any target the whole
     front of speed against accuracy is explored.  Ctrl-C stops and keeps the best verified so far.
     """
-    from autocompress import api
     from autocompress.cli.output import print_result, stdout_reserved
     from autocompress.cli.progress import progress_on_stderr
     from autocompress.config import load_config
+
+    settings = load_config(config, _given(context.params))
+    from autocompress import api
     from autocompress.report.terminal import show_summary
 
-    flags = {name: value for name, value in context.params.items() if name not in _NOT_OPTIONS}
     with stdout_reserved(), progress_on_stderr(quiet=quiet) as progress:
-        result = api.compress(load_config(config, flags), progress=progress)
+        result = api.compress(settings, progress=progress)
     print_result(result.summary, show_summary, as_json=as_json)
     raise typer.Exit(result.exit_code)
+
+
+def _given(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The flags that were given; a flag that may be repeated and was not is an empty sequence."""
+    flags = {name: value for name, value in parameters.items() if name not in _NOT_OPTIONS}
+    return {name: value for name, value in flags.items() if value is not None and value not in ((), [])}

@@ -32,4 +32,4 @@ def _unit(rows: FloatArray) -> FloatArray:
     largest = np.abs(rows).max(axis=1, keepdims=True, initial=0.0)
     scaled = np.divide(rows, largest, out=np.zeros_like(rows), where=largest > 0)
     norm = np.linalg.norm(scaled, axis=1, keepdims=True)
-    return np.divide(scaled, norm, out=np.zeros_like(scaled), where=norm > 0)
+    return np.asarray(np.divide(scaled, norm, out=np.zeros_like(scaled), where=norm > 0))

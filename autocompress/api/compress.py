@@ -1,0 +1,108 @@
+"""``compress``: the main job, from a model and samples to a verified faster model with its study and report."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autocompress.api.emit import Emission, emit
+from autocompress.api.opening import OpenRun, open_run
+from autocompress.api.request import Request, refuse_uncompressible, settle
+from autocompress.errors import NothingToCompress
+from autocompress.progress import NullProgress, Progress
+from autocompress.search.search import run_search
+from autocompress.search.verify import Outcome
+
+if TYPE_CHECKING:
+    from autocompress.store.records import StudyRecord
+
+TARGET_MET = 0
+NOT_REACHED = 3
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run gave.
+
+    Attributes:
+        summary: the document that ``summary.json`` holds.
+        exit_code: 0 when the target was met and verified (or none was set), 3 when it was not reachable.
+        output: folder with ``best.onnx``, the recipe, the report and the rest.
+        record: everything the study database knows about the study.
+    """
+
+    summary: dict[str, Any]
+    exit_code: int
+    output: Path
+    record: StudyRecord
+
+
+def compress(
+    model: object,
+    data: object = None,
+    *,
+    example_input: object = None,
+    calibration_data: object = None,
+    metric: object = None,
+    progress: Progress | None = None,
+    **options: object,
+) -> RunResult:
+    """Finds, builds and verifies a faster form of a model.
+
+    Args:
+        model: path of an ONNX file, an ``onnx.ModelProto``, a ``torch.nn.Module`` (with ``example_input``), or a
+            ``RunConfig`` that says everything.
+        data: samples: path of an .npz file or of a folder of images, a dict of arrays (one per model input, each with
+            the samples along its first axis, and ``labels``), or a function that returns such.
+        example_input: one input (or a tuple) that a torch module accepts.
+        calibration_data: samples for calibration only, like ``data``.
+        metric: name of a metric, ``module.path:function``, or a function ``(outputs, data)``.
+        progress: what the person watching sees; nothing by default.
+        **options: the options of ``autocompress run``, with underscores: ``target_speedup=2.0``, ``timeout="5m"`` ...
+
+    Raises:
+        UserError: when something given cannot be used; nothing was written over.
+        NothingToCompress: when the model offers nothing to compress.
+    """
+    watching = progress or NullProgress()
+    request = settle(
+        model,
+        data,
+        example_input=example_input,
+        calibration_data=calibration_data,
+        metric=metric,
+        options=options,
+    )
+    with open_run(request, watching) as run:
+        try:
+            refuse_uncompressible(request.model)
+            with _guarded(run) as executor:
+                run.state.executor = executor
+                outcome = run_search(run.state)
+        except NothingToCompress as reason:
+            outcome = Outcome(best=None, target_met=False, reason=str(reason))
+        except BaseException as error:
+            run.failed(error)
+            raise
+        emission = emit(run, outcome)
+        return _result(request, run, emission)
+
+
+@contextlib.contextmanager
+def _guarded(run: OpenRun) -> Iterator[Executor]:
+    """The worker processes; a Ctrl-C that nobody caught ends them at once."""
+    with run.make_executor() as executor:
+        yield executor
+
+
+def _result(request: Request, run: OpenRun, emission: Emission) -> RunResult:
+    return RunResult(
+        summary=emission.summary,
+        exit_code=TARGET_MET if emission.summary["target_met"] else NOT_REACHED,
+        output=request.config.output,
+        record=run.store.load(run.name),
+    )

@@ -1,0 +1,143 @@
+"""Writes what a run found: the model, its recipe, the summary, the report and the end of the study."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from autocompress.api.opening import OpenRun
+from autocompress.api.operators import operator_records
+from autocompress.api.summary import make_summary
+from autocompress.calibration.statistics import Statistics
+from autocompress.errors import StorageError
+from autocompress.graph.model import model_bytes, save_model
+from autocompress.passes.quantize import FP32
+from autocompress.recipe.recipe import FrozenRecipe, Recipe
+from autocompress.report import write_report
+from autocompress.search.prices import OPTIONS
+from autocompress.search.state import SearchState
+from autocompress.search.trials import Trial
+from autocompress.search.verify import Outcome
+from autocompress.store.atomic import write_text
+from autocompress.store.records import LayerRecord
+
+
+@dataclass(frozen=True)
+class Emission:
+    """What was written.
+
+    Attributes:
+        summary: the document that ``summary.json`` holds.
+    """
+
+    summary: dict[str, Any]
+
+
+def emit(run: OpenRun, outcome: Outcome) -> Emission:
+    """Writes the output folder and ends the study.
+
+    Raises:
+        StorageError: when the folder or the database cannot be written to.
+    """
+    output = run.request.config.output
+    _write_model(run, outcome.best, output)
+    _estimate_verified(run)
+    _record_details(run, outcome.best)
+    summary = make_summary(run, outcome)
+    status = "interrupted" if run.state.interrupted else "complete"
+    run.store.finish_study(run.name, status=status, stop_reason=outcome.reason, summary=summary)  # type: ignore[arg-type]
+    write_report(run.store.load(run.name), summary, ("json", "html", "png", "csv"), output)
+    return Emission(summary)
+
+
+def _write_model(run: OpenRun, best: Trial | None, output: Path) -> None:
+    request = run.request
+    if best is None:
+        frozen = FrozenRecipe(Recipe(fold=False), request.fingerprint, request.config.runtime)
+        _write_unchanged(request.model, request.model_path, output / "best.onnx")
+    else:
+        statistics = Statistics.load(Path(run.spec.folder) / "statistics.npz")
+        frozen = run.state.builder.freeze(best.recipe, statistics)
+        save_model(run.state.builder.build(frozen), output / "best.onnx", source=request.model_path)
+    write_text(output / "recipe.json", frozen.to_json())
+
+
+def _write_unchanged(model: onnx.ModelProto, source: Path | None, target: Path) -> None:
+    """The very file that came in, where it is one file; else the model as it was loaded."""
+    try:
+        if source is None:
+            target.write_bytes(model_bytes(model))
+        elif source.resolve() != target.resolve():
+            if source.stat().st_size >= len(model_bytes(model)) * 0.5:
+                shutil.copyfile(source, target)
+            else:
+                save_model(model, target, source=source)
+    except OSError as error:
+        raise StorageError(f"cannot write {target}: {error.strerror}; give another --output") from error
+
+
+def _estimate_verified(run: OpenRun) -> None:
+    """Gives verified trials the estimate of the operators that they really execute, in place of the additive one."""
+    for trial in run.state.verified:
+        if trial.verification is not None and trial.verification.ops and run.state.estimator is not None:
+            trial.estimate = run.latency.anchored(trial.verification.ops, run.state)
+            run.state.on_trial(trial)
+
+
+def _record_details(run: OpenRun, best: Trial | None) -> None:
+    state = run.state
+    if state.baseline is not None:
+        run.store.set_baseline(run.name, baseline_document(state))
+    if state.estimator is not None and state.baseline_ops:
+        units = state.units
+        run.store.record_operators(run.name, "baseline", operator_records(state.baseline_ops, state.estimator, units))
+        if best is not None and best.verification is not None:
+            ops = best.verification.ops
+            run.store.record_operators(run.name, "best", operator_records(ops, state.estimator, units))
+    if state.damage is not None and state.prices is not None:
+        run.store.record_layers(run.name, _layer_records(run, best))
+
+
+def _layer_records(run: OpenRun, best: Trial | None) -> list[LayerRecord]:
+    state = run.state
+    assert state.damage is not None and state.prices is not None
+    chosen = [FP32] * len(state.units)
+    if best is not None and best.recipe.quantize is not None:
+        precisions = state.builder.quantizer.precisions(best.recipe.quantize)
+        chosen = [precisions[unit.name] for unit in state.units]
+    rows = []
+    for i, unit in enumerate(state.units):
+        for option in unit.options:
+            position = OPTIONS.index(option)
+            damage, us = float(state.damage[i, position]), float(state.prices.unit_us[i, position])
+            row = LayerRecord(
+                layer=unit.name, option=option, damage=damage, estimated_ms=us / 1e3, chosen=chosen[i] == option
+            )
+            rows.append(row if state.sensitivity_measured else replace(row, damage=None))
+    return rows
+
+
+def baseline_document(state: SearchState) -> dict[str, Any]:
+    """The measured Baseline, JSON-ready."""
+    measured = state.baseline
+    assert measured is not None
+    estimate = state.baseline_estimate
+    return {
+        "accuracy": measured.verification.value,
+        "n": measured.verification.n,
+        "search_accuracy": measured.search.value,
+        "search_n": measured.search.n,
+        "metric": measured.metric,
+        "is_fraction": measured.is_fraction,
+        "higher_is_better": measured.higher_is_better,
+        "latency_ms": measured.latency.latency_ms,
+        "latency_spread_ms": measured.latency.spread_ms,
+        "latency_repeats": measured.latency.repeats,
+        "clock": measured.latency.clock,
+        "latency_estimate_ms": None if estimate is None else estimate.latency_ms,
+        "size_bytes": measured.size_bytes,
+    }

@@ -1,0 +1,251 @@
+"""Opens everything a run needs, in an order that refuses bad input before anything is written."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from autocompress.api.latency_model import LatencyModel, open_latency_model
+from autocompress.api.places import data_folder
+from autocompress.api.request import Request
+from autocompress.api.resume import restore
+from autocompress.api.command import command_line
+from autocompress.api.versions import installed_versions
+from autocompress.data import Split, open_source, split_samples
+from autocompress.errors import AutocompressError, StorageError
+from autocompress.graph.model import input_specs, save_model
+from autocompress.progress import Progress
+from autocompress.recipe.builder import CandidateBuilder, prepare
+from autocompress.runtimes import get_runtime
+from autocompress.search import tasks
+from autocompress.search.recorder import Recorder
+from autocompress.search.settings import SearchSettings
+from autocompress.search.space import load_space
+from autocompress.search.state import SearchState
+from autocompress.search.stopwatch import Stopwatch
+from autocompress.search.trials import Trial
+from autocompress.search.workbench import WorkbenchSpec
+from autocompress.search.workers import GuardedProcessExecutor, InlineExecutor
+from autocompress.store import NewStudy, open_store
+
+if TYPE_CHECKING:
+    from autocompress.store.store import Store
+
+_TASK_TIMEOUT_S = 600.0
+_MEMORY_LIMIT_BYTES = 16 << 30
+
+
+@dataclass
+class OpenRun:
+    """A run with everything open.
+
+    Attributes:
+        request: what was asked.
+        name: of the study.
+        store: the study database.
+        state: of the search.
+        spec: what workers open.
+        split: which samples serve which purpose.
+        latency: the latency model of this device.
+        recorder: writes trials.
+        command: what to type to get this run again.
+    """
+
+    request: Request
+    name: str
+    store: Store
+    state: SearchState
+    spec: WorkbenchSpec
+    split: Split
+    latency: LatencyModel
+    recorder: Recorder
+    command: str
+
+    def make_executor(self) -> Executor:
+        """Guarded worker processes; with 0 workers everything runs in this process."""
+        if self.request.config.workers == 0:
+            return InlineExecutor(initializer=tasks.start, initargs=(self.spec,))
+        return GuardedProcessExecutor(
+            self.request.config.workers,
+            initializer=tasks.start,
+            initargs=(self.spec,),
+            task_timeout_s=_TASK_TIMEOUT_S,
+            memory_limit_bytes=_MEMORY_LIMIT_BYTES,
+            threads_per_worker=self.request.config.threads,
+        )
+
+    def failed(self, error: BaseException) -> None:
+        """Records that the run ended without a result."""
+        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        reason = "stopped by the user" if status == "interrupted" else f"{type(error).__name__}: {error}"
+        with contextlib.suppress(AutocompressError):
+            self.store.set_status(self.name, status, reason)  # type: ignore[arg-type]
+
+
+@contextlib.contextmanager
+def open_run(request: Request, progress: Progress) -> Iterator[OpenRun]:
+    """Opens samples, latency model, folders and the study, and closes them again.
+
+    Raises:
+        UserError: when something given cannot be used; nothing was written then.
+    """
+    config = request.config
+    runtime = get_runtime(config.runtime)
+    space = load_space(config.search_space, data_folder("search_spaces"))
+    split, notices = _split(request)
+    latency = open_latency_model(runtime, config.threads, forced=config.latency_table)
+    _check_writable(config.output)
+    with contextlib.ExitStack() as stack:
+        work = Path(tempfile.mkdtemp(prefix=".work-", dir=config.output))
+        stack.callback(shutil.rmtree, work, ignore_errors=True)
+        store = stack.enter_context(open_store(config.storage))
+        prepared = prepare(request.model)
+        spec = _workbench(request, work, split, prepared, latency)
+        name = _study_name(request, store)
+        recorder = Recorder(store, name)
+        state = SearchState(
+            settings=_settings(config, space),
+            builder=CandidateBuilder(prepared, config.runtime, request.fingerprint),
+            executor=InlineExecutor(),
+            open_estimator=latency.open_estimator,
+            on_trial=lambda trial: _record(state, recorder, trial),
+            progress=progress,
+            stopwatch=Stopwatch(config.timeout_s),
+        )
+        _begin(request, store, name, runtime, latency, state, recorder)
+        progress.notice(f"study {name!r} is kept in {store.location}")
+        for text in (*notices, *latency.notices):
+            state.notice(text)
+        yield OpenRun(request, name, store, state, spec, split, latency, recorder, command_line(config))
+
+
+def _split(request: Request) -> tuple[Split, list[str]]:
+    source = open_source(request.data, input_specs(request.model))
+    try:
+        labels = source.labels(np.arange(len(source))) if source.has_labels else None
+        separate = None
+        if request.calibration is not None:
+            other = open_source(request.calibration, input_specs(request.model))
+            separate = len(other)
+            other.close()
+        return split_samples(len(source), request.config.seed, separate_calibration=separate, labels=labels), []
+    finally:
+        source.close()
+
+
+def _check_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise StorageError(
+            f"cannot write to the output folder {folder}: {error.strerror}; give another --output"
+        ) from error
+
+
+def _workbench(request: Request, work: Path, split: Split, prepared: Any, latency: LatencyModel) -> WorkbenchSpec:
+    config = request.config
+    return WorkbenchSpec(
+        model_path=str(save_model(request.model, work / "baseline.onnx")),
+        prepared_path=str(save_model(prepared, work / "prepared.onnx")),
+        fingerprint=request.fingerprint,
+        size_bytes=request.size_bytes,
+        folder=str(work),
+        runtime=config.runtime,
+        threads=config.threads,
+        batch_size=config.batch_size,
+        data=request.data,
+        calibration=request.calibration or request.data,
+        split=split,
+        metric=request.metric,
+        sizes=dict(config.shapes),
+        max_accuracy_drop=config.max_accuracy_drop,
+        table_path=str(latency.writable_table),
+        table_header=latency.header,
+        known_table_path=None if latency.shipped_path is None else str(latency.shipped_path),
+        seed=config.seed,
+    )
+
+
+def _settings(config: Any, space: Any) -> SearchSettings:
+    size = config.target_size
+    return SearchSettings(
+        space=space,
+        max_accuracy_drop=config.max_accuracy_drop,
+        target_speedup=config.target_speedup,
+        target_latency_ms=config.target_latency_ms,
+        target_size_factor=None if size is None else size.factor,
+        target_size_bytes=None if size is None else size.size_bytes,
+        trials=config.trials,
+        timeout_s=config.timeout_s,
+        seed=config.seed,
+        deterministic=config.deterministic,
+        workers=max(config.workers, 1),
+    )
+
+
+def _study_name(request: Request, store: Store) -> str:
+    config = request.config
+    if config.study is not None:
+        return config.study
+    if config.resume:
+        same = [h for h in store.list_studies() if h.study.model_fingerprint == request.fingerprint]
+        if not same:
+            raise StorageError(f"no study of this model is in {store.location} to resume; run without --resume first")
+        return same[0].name
+    stem = f"{request.label}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    name, count = stem, 1
+    while store.exists(name):
+        count += 1
+        name = f"{stem}-{count}"
+    return name
+
+
+def _begin(
+    request: Request,
+    store: Store,
+    name: str,
+    runtime: Any,
+    latency: LatencyModel,
+    state: SearchState,
+    recorder: Recorder,
+) -> None:
+    config = request.config
+    options = config.to_options()
+    if config.resume:
+        store.check_resumable(name, request.fingerprint, options)
+        restore(store.load(name), state, recorder)
+        store.set_status(name, "running")
+        return
+    store.create_study(
+        NewStudy(
+            name=name,
+            model_fingerprint=request.fingerprint,
+            model_path=str(request.model_path or request.label),
+            model_size_bytes=request.size_bytes,
+            runtime=runtime.name,
+            runtime_version=runtime.version,
+            device=latency.device,
+            threads=config.threads,
+            batch_size=config.batch_size,
+            metric=str(config.metric or "automatic"),
+            config=options,
+            versions=installed_versions(),
+        )
+    )
+    store.optuna_study(name)
+
+
+def _record(state: SearchState, recorder: Recorder, trial: Trial) -> None:
+    assert state.encoding is not None and state.budget is not None
+    recorder.record(trial, state.encoding, state.budget)

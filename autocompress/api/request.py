@@ -1,0 +1,138 @@
+"""Turns what a user gave (paths, models in memory, torch modules, arrays, functions) into one settled request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from autocompress.config import RunConfig
+from autocompress.data import DataSpec, data_spec
+from autocompress.errors import ConfigError, NothingToCompress
+from autocompress.graph.model import fingerprint, input_specs, load_model, model_bytes, size_bytes
+from autocompress.graph.quantized import has_weights, is_quantized
+
+IN_MEMORY = "model"
+
+
+@dataclass(frozen=True)
+class Request:
+    """A run, settled.
+
+    Attributes:
+        config: every option.
+        model: the model, loaded and checked.
+        model_path: file it came from, or None for a model given from Python.
+        label: what to call the model.
+        size_bytes: bytes on disk (serialized bytes for a model given from Python).
+        fingerprint: of the model.
+        data: samples.
+        calibration: samples for calibration; the same as ``data`` unless given apart.
+        metric: name, function, or None.
+        names: name in the ONNX model -> parameter of the torch module, where one was given.
+    """
+
+    config: RunConfig
+    model: onnx.ModelProto
+    model_path: Path | None
+    label: str
+    size_bytes: int
+    fingerprint: str
+    data: DataSpec
+    calibration: DataSpec | None
+    metric: str | Callable[..., Any] | None
+    names: Mapping[str, str]
+
+
+def settle(
+    model: object,
+    data: object,
+    *,
+    example_input: object = None,
+    calibration_data: object = None,
+    metric: object = None,
+    options: Mapping[str, object],
+) -> Request:
+    """Settles a run given from Python or, as a RunConfig, from the command line.
+
+    Raises:
+        UserError: when something given cannot be used.
+    """
+    if isinstance(model, RunConfig):
+        config = _with_bundled_example(model)
+        model, data, metric = config.model, config.data, config.metric
+        calibration_data = config.calibration_data
+    else:
+        config = _config(model, data, options)
+    if model is None or data is None:
+        raise ConfigError("no data was given: add --data with an .npz file, a folder of images or module.path:function")
+    loaded, path, names = _load(model, example_input)
+    inputs = input_specs(loaded)
+    spec = data_spec(data, preprocess=config.preprocess, model_inputs=inputs)  # type: ignore[arg-type]
+    calibration = (
+        None
+        if calibration_data is None
+        else data_spec(calibration_data, preprocess=config.preprocess, model_inputs=inputs)  # type: ignore[arg-type]
+    )
+    return Request(
+        config=config,
+        model=loaded,
+        model_path=path,
+        label=path.stem if path is not None else (loaded.graph.name or IN_MEMORY),
+        size_bytes=size_bytes(path) if path is not None else len(model_bytes(loaded)),
+        fingerprint=fingerprint(loaded),
+        data=spec,
+        calibration=calibration,
+        metric=metric,  # type: ignore[arg-type]
+        names=names,
+    )
+
+
+def refuse_uncompressible(model: onnx.ModelProto) -> None:
+    """Says so where there is nothing to do.
+
+    Raises:
+        NothingToCompress: for a model that is quantized already, or has no weights.
+    """
+    if is_quantized(model):
+        raise NothingToCompress("nothing to compress: the model is quantized already; it is left unchanged")
+    if not has_weights(model):
+        raise NothingToCompress("nothing to compress: the model has no weights; it is left unchanged")
+
+
+def _with_bundled_example(config: RunConfig) -> RunConfig:
+    if config.model is not None:
+        return config
+    from autocompress.bundled import bundled_example
+
+    example = bundled_example()
+    return config.with_example(example.model, example.data, example.preprocess)
+
+
+def _config(model: object, data: object, options: Mapping[str, object]) -> RunConfig:
+    given = dict(options)
+    if isinstance(model, (str, Path)):
+        given["model"] = model
+    if isinstance(data, (str, Path)):
+        given["data"] = data
+    return RunConfig(**given)
+
+
+def _load(model: object, example_input: object) -> tuple[onnx.ModelProto, Path | None, Mapping[str, str]]:
+    if isinstance(model, (str, Path)):
+        return load_model(model), Path(model), {}
+    if isinstance(model, onnx.ModelProto):
+        return load_model(model), None, {}
+    if type(model).__module__.split(".")[0] == "torch" or hasattr(model, "named_parameters"):
+        if example_input is None:
+            raise ConfigError("a torch module needs example_input: one input (or a tuple of inputs) that it accepts")
+        from autocompress.graph.torch_export import export_module
+
+        exported, names = export_module(model, example_input)
+        return load_model(exported), None, names
+    raise ConfigError(
+        f"the model must be a path, an onnx.ModelProto or a torch.nn.Module, not {type(model).__name__}"
+    )

@@ -1,0 +1,62 @@
+"""Takes up a study where it was left: what was evaluated is not evaluated again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from autocompress.measurement import MeasuredAccuracy
+from autocompress.recipe.recipe import Recipe
+from autocompress.search.encoding import Encoding
+from autocompress.search.recorder import Recorder
+from autocompress.search.results import EvaluationResult
+from autocompress.search.state import SearchState
+from autocompress.search.trials import Trial
+
+if TYPE_CHECKING:
+    from autocompress.store.records import CandidateRecord, StudyRecord
+
+
+def restore(record: StudyRecord, state: SearchState, recorder: Recorder) -> None:
+    """Puts the trials of a study back into the ledger, in order; finalists are verified anew, as timing has to be."""
+    encoding = Encoding(state.settings.space, state.units)
+    for candidate in sorted(record.candidates, key=lambda c: c.trial):
+        state.ledger.add(_trial(candidate, encoding))
+    recorder.known(range(len(record.candidates)))
+
+
+def _trial(candidate: CandidateRecord, encoding: Encoding) -> Trial:
+    recipe = Recipe.from_steps([dict(step) for step in candidate.recipe])
+    deviation = None
+    if candidate.predicted_drop_interval is not None:
+        interval = candidate.predicted_drop_interval
+        deviation = (interval.high - interval.low) / (2 * 1.645)
+    return Trial(
+        number=candidate.trial,
+        recipe=recipe,
+        params=encoding.to_params(recipe),
+        origin=candidate.origin,
+        state=candidate.state,
+        predicted_drop=candidate.predicted_drop,
+        predicted_deviation=deviation,
+        estimate=candidate.estimate,
+        cause=candidate.cause,
+        evaluation=_evaluation(candidate),
+        damage=candidate.damage,
+        build_s=candidate.build_s,
+    )
+
+
+def _evaluation(candidate: CandidateRecord) -> EvaluationResult | None:
+    drop, speedup = candidate.search_drop, candidate.search_speedup
+    if drop is None or speedup is None:
+        return None
+    return EvaluationResult(
+        accuracy=MeasuredAccuracy("", float("nan"), drop.n),
+        drop=drop,
+        damage=candidate.damage if candidate.damage is not None else float("nan"),
+        speedup=speedup,
+        size_bytes=candidate.size_bytes or 0,
+        stopped_early=False,
+        build_s=candidate.build_s or 0.0,
+        evaluate_s=candidate.evaluate_s or 0.0,
+    )

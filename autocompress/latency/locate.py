@@ -1,0 +1,103 @@
+"""Where tables and predictors are: those that ship, those of this user, and one that was asked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from autocompress.errors import TableError
+from autocompress.latency.table import LatencyTable, TableHeader, header_differences
+
+_CACHE_VARIABLE = "AUTOCOMPRESS_CACHE"
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class LocatedTable:
+    """A table that was found.
+
+    Attributes:
+        path: its file.
+        table: its records.
+        notices: sentences about what does not fit; empty for a match.
+    """
+
+    path: Path
+    table: LatencyTable
+    notices: tuple[str, ...] = ()
+
+
+def shipped_folder(name: str) -> Path:
+    """A data folder that ships ("latency_tables", "predictors"): in the wheel, or in the repository."""
+    installed = _PACKAGE / "_data" / name
+    return installed if installed.is_dir() else _PACKAGE.parent / name
+
+
+def user_cache() -> Path:
+    """Where this user's own tables are: $AUTOCOMPRESS_CACHE, else autocompress in $XDG_CACHE_HOME or ~/.cache."""
+    chosen = os.environ.get(_CACHE_VARIABLE)
+    if chosen:
+        return Path(chosen)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "autocompress"
+
+
+def cached_table_path(header: TableHeader) -> Path:
+    """Where the user's own table for this device, runtime, version and thread count is, or will be."""
+    return user_cache() / "latency_tables" / f"{header.stem}.jsonl"
+
+
+def shipped_tables() -> Iterator[Path]:
+    """The tables that ship, by name."""
+    yield from sorted(shipped_folder("latency_tables").glob("*.jsonl"))
+
+
+def shipped_table(header: TableHeader) -> LocatedTable | None:
+    """The table that ships for exactly this device, runtime, version and thread count; None if there is none.
+
+    Raises:
+        TableError: when it is damaged.
+    """
+    for path in shipped_tables():
+        if not header_differences(header, read_header(path)):
+            return LocatedTable(path, LatencyTable.load(path))
+    return None
+
+
+def forced_table(path: str | Path, header: TableHeader) -> LocatedTable:
+    """A table the user insists on; what does not fit becomes notices.
+
+    Raises:
+        TableError: when it cannot be read.
+    """
+    path = Path(path)
+    table = LatencyTable.load(path)
+    notices = tuple(
+        f"latency table {path.name}: {difference}; estimates may be wrong here"
+        for difference in header_differences(header, table.header)
+    )
+    return LocatedTable(path, table, notices)
+
+
+def read_header(path: Path) -> TableHeader:
+    """The header of a table, without its records.
+
+    Raises:
+        TableError: when it has none.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            return TableHeader.from_line(file.readline(), path.name)
+    except (OSError, UnicodeDecodeError) as error:
+        raise TableError(f"cannot read the latency table {path.name}: {error}") from error
+
+
+def predictors_folder(header: TableHeader) -> Path | None:
+    """The folder of predictors trained on the table with this header: the user's own before the one that ships."""
+    for base in (user_cache() / "predictors", shipped_folder("predictors")):
+        folder = base / header.stem
+        if (folder / "card.json").is_file():
+            return folder
+    return None

@@ -1,0 +1,113 @@
+"""The time of one operator, free of what running a model costs.
+
+The operator runs n times side by side in one model, each copy with weights of its own, and once in another; both are
+timed in turn, and
+
+    t = (T_n - T_1) / (n - 1).
+
+What a run costs besides (feeding, returning results, changing layouts) is in both and cancels.  Copies are enough for
+their weights to leave the inner caches, as they do in a network.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from autocompress.runtimes.protocol import Array, ExecutedOp, Runtime, Session, SessionOptions
+from autocompress.runtimes.timing import Samples
+from autocompress.runtimes.work import weight_bytes
+
+_COLD_BYTES = 4 << 20
+_FEWEST_COPIES, _MOST_COPIES = 3, 10
+_FEWEST_ROUNDS, _MOST_ROUNDS = 7, 80
+_ATTEMPTS = 3
+_SHORTEST_US = 0.02  # below it an operator is nothing that a clock could see
+_UNSTABLE = 0.5  # median absolute deviation over median of a disturbed series
+
+
+@dataclass(frozen=True)
+class OperatorTiming:
+    """What was observed of one operator.
+
+    Attributes:
+        median_us: median.
+        minimum_us: difference of the fastest runs.
+        spread_us: median absolute deviation.
+        repeats: timed rounds.
+        invalid_reason: why the times must not be used; None if they may.
+    """
+
+    median_us: float
+    minimum_us: float
+    spread_us: float
+    repeats: int
+    invalid_reason: str | None = None
+
+
+def time_operator(runtime: Runtime, op: ExecutedOp, *, threads: int = 1, budget_s: float = 0.05) -> OperatorTiming:
+    """Times one operator by the slope over copies.
+
+    Args:
+        runtime: what executes it.
+        op: must have a standalone model.
+        threads: intra-op threads.
+        budget_s: seconds of running to spend, loading not counted.
+
+    Raises:
+        RuntimeFailure: when the runtime cannot run the operator alone.
+    """
+    if op.standalone is None:
+        return OperatorTiming(0.0, 0.0, 0.0, 0, "the runtime cannot run it alone")
+    copies = int(np.clip(-(-_COLD_BYTES // max(weight_bytes(op.signature), 1)), _FEWEST_COPIES, _MOST_COPIES))
+    options = SessionOptions(threads=threads, optimize=False)
+    one = runtime.load(runtime.replicate(op.standalone, 1), options)
+    many = runtime.load(runtime.replicate(op.standalone, copies), options)
+    feeds = synthetic_feeds(one)
+    timing = None
+    for attempt in range(_ATTEMPTS):
+        timing = _slope(one, many, copies, feeds, budget_s * 2**attempt)
+        if timing.invalid_reason is None:
+            break
+    assert timing is not None
+    return timing
+
+
+def _slope(one: Session, many: Session, copies: int, feeds: dict[str, Array], budget_s: float) -> OperatorTiming:
+    one.time_runs(feeds)
+    first = many.time_runs(feeds)
+    rounds = int(np.clip(budget_s / max(2 * first, 1e-6), _FEWEST_ROUNDS, _MOST_ROUNDS))
+    of_one, of_many = Samples(runs=1), Samples(runs=1)
+    for _ in range(rounds):
+        of_one.take(one, feeds)
+        of_many.take(many, feeds)
+    short, long = of_one.kept(one.clock), of_many.kept(many.clock)
+    scale = 1e6 / (copies - 1)
+    median = float(np.median(long) - np.median(short)) * scale
+    minimum = float(long.min() - short.min()) * scale
+    spread = float(np.median(np.abs(long - np.median(long)))) * scale
+    reason = None
+    if spread > _UNSTABLE * max(float(np.median(long)) * scale, _SHORTEST_US):
+        reason = "the clock was unstable: other work disturbed the device"
+    elif minimum < -0.05 * float(long.min()) * scale:
+        reason = "more copies took less time: other work disturbed the device"
+    minimum = max(minimum, _SHORTEST_US)
+    return OperatorTiming(max(median, minimum), minimum, spread, rounds, reason)
+
+
+def synthetic_feeds(session: Session, seed: int = 0) -> dict[str, Array]:
+    """Values for the activations of a one-operator model; integer ones carry their own values.
+
+    Floats are positive and of order one, so that roots, logarithms and powers stay on their usual path.
+    """
+    rng = np.random.default_rng(seed)
+    feeds: dict[str, Array] = {}
+    for spec in session.inputs:
+        shape = tuple(size if isinstance(size, int) else 1 for size in spec.shape)
+        if spec.dtype.startswith(("float", "bfloat")):
+            feeds[spec.name] = (0.05 + np.abs(rng.standard_normal(shape))).astype(spec.dtype)
+        elif spec.dtype in ("uint8", "int8"):
+            limits = np.iinfo(spec.dtype)
+            feeds[spec.name] = rng.integers(limits.min, limits.max, shape, endpoint=True).astype(spec.dtype)
+    return feeds

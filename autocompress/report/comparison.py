@@ -1,0 +1,82 @@
+"""Baseline against best, row by row: shared by the page, the Markdown and the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from autocompress.report.verdict import summary_scale
+from autocompress.report.wording import (
+    MISSING,
+    milliseconds,
+    milliseconds_interval,
+    plural,
+    size,
+    times,
+    times_interval,
+)
+
+
+@dataclass(frozen=True)
+class ComparisonRow:
+    """One property of both models.
+
+    Attributes:
+        label: what is compared.
+        baseline: of the uncompressed model.
+        best: of the emitted model.
+        change: from one to the other.
+        interval: of the change (95 %) or of the estimate (90 %).
+    """
+
+    label: str
+    baseline: str
+    best: str
+    change: str = ""
+    interval: str = ""
+
+
+def compare(summary: Mapping[str, Any]) -> list[ComparisonRow]:
+    """Rows for accuracy, latency measured, latency estimated and size; cells without a value show a dash."""
+    baseline, best = summary.get("baseline") or {}, summary.get("best") or {}
+    scale = summary_scale(summary)
+    n = best.get("n") or baseline.get("n")
+    estimated = (baseline.get("latency_estimate_ms"), best.get("latency_estimate_ms"))
+    return [
+        ComparisonRow(
+            label=str(summary.get("metric", "accuracy")) + (f" ({plural(n, 'sample')})" if n else ""),
+            baseline=scale.value(baseline.get("accuracy")),
+            best=scale.value(best.get("accuracy")),
+            change=_if(best.get("accuracy_drop"), lambda drop: f"drop {scale.drop(drop)}"),
+            interval=scale.interval(best.get("accuracy_drop_ci95")),
+        ),
+        ComparisonRow(
+            label="latency, measured",
+            baseline=milliseconds(baseline.get("latency_ms")),
+            best=milliseconds(best.get("latency_ms")),
+            change=_if(best.get("speedup"), lambda speedup: f"{times(speedup)} speedup"),
+            interval=times_interval(best.get("speedup_ci95")),
+        ),
+        ComparisonRow(
+            label="latency, estimated",
+            baseline=milliseconds(estimated[0]),
+            best=milliseconds(estimated[1]),
+            change=f"{times(estimated[0] / estimated[1])} speedup" if estimated[0] and estimated[1] else MISSING,
+            interval=_if(best.get("latency_estimate_interval90_ms"), lambda i: f"{milliseconds_interval(i)} (90 %)"),
+        ),
+        ComparisonRow(
+            label="size on disk",
+            baseline=size(baseline.get("size_bytes")),
+            best=size(best.get("size_bytes")),
+            change=_smaller(baseline.get("size_bytes"), best.get("size_bytes")),
+        ),
+    ]
+
+
+def _smaller(before: float | None, after: float | None) -> str:
+    return f"{times(before / after)} smaller" if before and after else MISSING
+
+
+def _if(value: Any, text: Any) -> str:
+    return MISSING if value is None else str(text(value))

@@ -1,0 +1,169 @@
+"""The Pareto picture: speedup against change of accuracy, up and to the right is better.
+
+Each trace holds one kind of point and its name says which: measured points never share a trace with estimated ones.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from autocompress.measurement import Interval
+from autocompress.report.html.charts import Figure, Trace, bars, padded, scatter
+from autocompress.report.points import Point, Points
+from autocompress.report.verdict import summary_scale
+from autocompress.report.wording import Scale, bounds, times
+
+_MOST_VISIBLE_PREDICTIONS = 300
+
+
+def pareto(points: Points, summary: Mapping[str, Any]) -> Figure:
+    """Speedup against change of accuracy: up and to the right is better."""
+    scale = summary_scale(summary)
+    traces = [
+        scatter("predicted only: drop and latency estimated", points.predicted, scale, "$predicted", "x", 6),
+        scatter("search part: drop measured, latency estimated", points.priced, scale, "$estimated", "circle-open", 8),
+        scatter("search part: drop and latency measured", points.searched, scale, "$measured", "circle", 8),
+        _front_line(points, scale),
+        scatter("verified: held-out samples, timed in turns (95 %)", points.verified, scale, "$verified", "diamond", 12)
+        | _error_bars(points.verified, scale),
+        _emitted(points, summary, scale),
+        _baseline(scale),
+    ]
+    if len(points.predicted) > _MOST_VISIBLE_PREDICTIONS:
+        traces[0]["visible"] = "legendonly"
+    lines, labels = _limits(summary, scale)
+    unit = f" ({scale.drop_unit})" if scale.drop_unit else ""
+    layout = {
+        "xaxis": {
+            "title": {"text": "speedup (baseline latency / latency)"},
+            "ticksuffix": "×",
+            "range": _x_range(points, summary),
+        },
+        "yaxis": {"title": {"text": f"change of accuracy{unit}"}, "range": _y_range(points, summary, scale)},
+        "shapes": lines,
+        "annotations": labels,
+        "hovermode": "closest",
+    }
+    return {"data": [trace for trace in traces if trace["x"]], "layout": layout, "height": 520}
+
+
+def _front_line(points: Points, scale: Scale) -> Trace:
+    measured = "measured" if points.front_is_measured else "latency estimated"
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "name": f"front of the search part ({measured})",
+        "x": [p.speedup for p in points.front],
+        "y": [-p.drop * scale.factor for p in points.front],
+        "line": {
+            "shape": "vh",
+            "color": "$measured" if points.front_is_measured else "$estimated",
+            "width": 2,
+        },
+        "hoverinfo": "skip",
+    }
+
+
+def _emitted(points: Points, summary: Mapping[str, Any], scale: Scale) -> Trace:
+    number = (summary.get("best") or {}).get("trial")
+    chosen = [p for p in points.verified if p.candidate.trial == number]
+    trace = scatter("best: the emitted model", chosen, scale, "$best", "circle-open", 22)
+    trace["marker"]["line"] = {"width": 3, "color": "$best"}
+    return trace | {"hoverinfo": "skip", "hovertemplate": None}
+
+
+def _baseline(scale: Scale) -> Trace:
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": "baseline",
+        "x": [1.0],
+        "y": [0.0],
+        "hovertemplate": "baseline<extra></extra>",
+        "marker": {"color": "$ink", "symbol": "star", "size": 14},
+    }
+
+
+def _error_bars(points: Sequence[Point], scale: Scale) -> Trace:
+    turned = [(-p.drop, _turned(p.drop_interval)) for p in points]
+    return {
+        "error_x": bars([(p.speedup, p.speedup_interval) for p in points], 1.0, "$verified"),
+        "error_y": bars(turned, scale.factor, "$verified"),
+    }
+
+
+def _turned(interval: Interval | None) -> Interval | None:
+    return None if interval is None else Interval(-interval.high, -interval.low)
+
+
+def _limits(summary: Mapping[str, Any], scale: Scale) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Lines of target and budget with their labels, and the area where both are kept."""
+    shapes: list[dict[str, Any]] = []
+    labels: list[dict[str, Any]] = []
+    line = {"color": "$limit", "width": 1.5, "dash": "dash"}
+    speedup, limit = target_speedup(summary), summary.get("max_accuracy_drop")
+    if speedup is not None:
+        shapes.append({"type": "line", "x0": speedup, "x1": speedup, "yref": "paper", "y0": 0, "y1": 1, "line": line})
+        labels.append(
+            _label(f"target {times(speedup)}", x=speedup, xanchor="left", yref="paper", y=1, yanchor="bottom")
+        )
+    if limit is not None:
+        y = -limit * scale.factor
+        shapes.append({"type": "line", "y0": y, "y1": y, "xref": "paper", "x0": 0, "x1": 1, "line": line})
+        text = f"budget {scale.drop(-limit)}"
+        labels.append(_label(text, y=y, yanchor="top", xref="paper", x=1, xanchor="right"))
+    if speedup is not None and limit is not None:
+        goal = {"x0": speedup, "x1": speedup + 1e3, "y0": -limit * scale.factor, "y1": 1e6}
+        shapes.append({"type": "rect", "fillcolor": "$goal", "line": {"width": 0}, "layer": "below", **goal})
+    return shapes, labels
+
+
+def target_speedup(summary: Mapping[str, Any]) -> float | None:
+    """The speedup that the strictest latency target stands for; None without one."""
+    factors = [summary["target_speedup"]] if summary.get("target_speedup") is not None else []
+    baseline_ms = (summary.get("baseline") or {}).get("latency_ms")
+    if summary.get("target_latency_ms") and baseline_ms:
+        factors.append(baseline_ms / summary["target_latency_ms"])
+    return max(factors) if factors else None
+
+
+def _label(text: str, **place: object) -> dict[str, Any]:
+    return {"text": text, "showarrow": False, "font": {"color": "$limit", "size": 12}, **place}
+
+
+def _x_range(points: Points, summary: Mapping[str, Any]) -> list[float]:
+    shown = [p.speedup for p in (*points.searched, *points.priced, *points.verified)]
+    target = target_speedup(summary)
+    return padded(min([1.0, *shown]), max([1.2, *shown, *([target] if target else [])]))
+
+
+def _y_range(points: Points, summary: Mapping[str, Any], scale: Scale) -> list[float]:
+    """Around the budget: a candidate that lost everything must not flatten those that matter."""
+    drops = [p.drop for p in (*points.searched, *points.priced, *points.verified)]
+    limit = summary.get("max_accuracy_drop") or 0.0
+    bars = [end for p in points.verified for end in bounds(p.drop_interval) if end is not None]
+    kept = sorted([abs(limit), *(p.drop for p in points.verified), *bars])
+    lowest = max(4 * limit, kept[-1], _middle(drops)) if drops else max(4 * limit, kept[-1])
+    highest = min([0.0, *drops, *bars])
+    low, high = padded(-min(lowest, max([limit, *drops, *bars])), -highest)
+    return [low * scale.factor, high * scale.factor] if high > low else [-1.0, 1.0]
+
+
+def out_of_view(points: Points, figure: Figure) -> int:
+    """How many measured points lie outside the range first shown."""
+    low = figure["layout"]["yaxis"]["range"][0]
+    marks = [
+        y
+        for trace in figure["data"]
+        if "search part" in trace["name"] and trace["mode"] == "markers"
+        for y in trace["y"]
+    ]
+    return sum(y < low for y in marks)
+
+
+def _middle(values: Sequence[float]) -> float:
+    """The median of the finite values."""
+    finite = sorted(value for value in values if math.isfinite(value))
+    return finite[len(finite) // 2] if finite else 0.0

@@ -1,0 +1,160 @@
+"""What came out, in words: shared by the page, the Markdown and the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from autocompress.report.wording import (
+    Scale,
+    milliseconds,
+    plural,
+    size,
+    times,
+    times_interval,
+)
+
+Tone = Literal["met", "missed", "explored", "unfinished"]
+Summary = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The result in words.
+
+    Attributes:
+        tone: what kind of result it is.
+        headline: the result, a few words.
+        sentences: what it rests on, most important first.
+    """
+
+    tone: Tone
+    headline: str
+    sentences: tuple[str, ...]
+
+
+def summary_scale(summary: Summary) -> Scale:
+    """How values of the study's metric are shown."""
+    return Scale(summary.get("metric_unit") or "")
+
+
+def has_target(summary: Summary) -> bool:
+    """Whether anything was asked for beyond the accuracy limit."""
+    return any(summary.get(key) is not None for key in ("target_speedup", "target_latency_ms", "target_size"))
+
+
+def target_words(summary: Summary) -> str:
+    """The targets and the limit: "2.00x faster, at most 1.00 points of accuracy drop"."""
+    parts = []
+    if summary.get("target_speedup") is not None:
+        parts.append(f"{times(summary['target_speedup'])} faster")
+    if summary.get("target_latency_ms") is not None:
+        parts.append(f"at most {milliseconds(summary['target_latency_ms'])}")
+    if summary.get("target_size") is not None:
+        parts.append(f"size {_size_target(summary['target_size'])}")
+    if summary.get("max_accuracy_drop") is not None:
+        parts.append(f"at most {summary_scale(summary).amount(summary['max_accuracy_drop'])} of accuracy drop")
+    return ", ".join(parts) or "none"
+
+
+def verdict(summary: Summary) -> Verdict:
+    """The result of a study in words."""
+    best = summary.get("best")
+    if best is None:
+        return _unfinished(summary)
+    sentences = [_speed_sentence(summary, best), _accuracy_sentence(summary, best), _size_sentence(summary, best)]
+    reason = summary.get("stop_reason")
+    gain = _gain(summary, best)
+    if not has_target(summary):
+        tone: Tone = "explored"
+        headline = f"{gain}, the best trade-off found"
+    elif summary.get("target_met"):
+        tone, headline = "met", f"Target met: {gain}"
+    else:
+        tone = "missed"
+        headline = "Target not reached: " + ("nothing better holds" if best.get("trial") is None else f"best {gain}")
+        sentences.insert(0, f"Asked for: {target_words(summary)}.")
+    if reason:
+        sentences.insert(1 if tone == "missed" else len(sentences), _sentence(reason))
+    return Verdict(tone, headline, tuple(sentence for sentence in sentences if sentence))
+
+
+def _unfinished(summary: Summary) -> Verdict:
+    headline = {
+        "failed": "The run failed before a result was verified",
+        "running": "Not finished: no result is verified yet",
+    }.get(str(summary.get("status")), "No result was emitted")
+    reason = summary.get("stop_reason")
+    return Verdict("unfinished", headline, (_sentence(reason),) if reason else ())
+
+
+def _gain(summary: Summary, best: Summary) -> str:
+    if best.get("trial", 0) is None:
+        return "the original model, unchanged"
+    if best.get("speedup") is not None:
+        speed = f"{times(best['speedup'])} {'faster' if best['speedup'] >= 1 else 'the speed'}, measured"
+    else:
+        speed = f"{milliseconds(best.get('latency_estimate_ms'))}, estimated and not verified"
+    only_size = summary.get("target_speedup") is None and summary.get("target_latency_ms") is None
+    if summary.get("target_size") is not None and only_size and (factor := _smaller(summary, best)):
+        return f"{times(factor)} smaller, {speed}"
+    return speed
+
+
+def _speed_sentence(summary: Summary, best: Summary) -> str:
+    if best.get("trial", 0) is None:
+        return "The emitted file is the original model."
+    if best.get("speedup") is None:
+        return f"Its latency was estimated ({milliseconds(best.get('latency_estimate_ms'))}) but not measured."
+    rounds = f" over {plural(best['rounds'], 'round')}" if best.get("rounds") else ""
+    return (
+        f"It takes {milliseconds(best['latency_ms'])} instead of {milliseconds(summary['baseline'].get('latency_ms'))}: "
+        f"{times(best['speedup'])} (95 % interval {times_interval(best.get('speedup_ci95'))}), timed in turns with "
+        f"the original{rounds}, {plural(summary.get('threads') or 1, 'thread')}, batch size "
+        f"{summary.get('batch_size') or 1}."
+    )
+
+
+def _accuracy_sentence(summary: Summary, best: Summary) -> str:
+    drop = best.get("accuracy_drop")
+    if drop is None or best.get("trial", 0) is None:
+        return ""
+    scale, baseline = summary_scale(summary), summary["baseline"]
+    worse = "falls" if summary.get("higher_is_better", True) else "rises"
+    better = "rises" if worse == "falls" else "falls"
+    amount = scale.amount(drop)
+    change = "does not change" if float(amount.split()[0]) == 0 else f"{worse if drop > 0 else better} by {amount}"
+    values = f"from {scale.value(baseline.get('accuracy'))} to {scale.value(best.get('accuracy'))}"
+    limit = summary.get("max_accuracy_drop")
+    budget = "" if limit is None else f"; the budget is a drop of {scale.amount(limit)}"
+    return (
+        f"{summary['metric']} {change}, {values} (95 % interval of the drop {scale.interval(best['accuracy_drop_ci95'])}"
+        f"), on {plural(best.get('n') or 0, 'sample')} of the verification part, which the search never saw{budget}."
+    )
+
+
+def _size_sentence(summary: Summary, best: Summary) -> str:
+    factor = _smaller(summary, best)
+    if factor is None or best.get("trial", 0) is None:
+        return ""
+    before, after = size(summary["baseline"].get("size_bytes")), size(best["size_bytes"])
+    change = f"{times(factor)} smaller" if factor >= 1.005 else "no smaller"
+    return f"The file has {after} instead of {before} ({change})."
+
+
+def _smaller(summary: Summary, best: Summary) -> float | None:
+    before, after = summary["baseline"].get("size_bytes"), best.get("size_bytes")
+    return before / after if before and after else None
+
+
+def _size_target(target: Any) -> str:
+    if isinstance(target, Mapping):
+        factor, n_bytes = target.get("factor"), target.get("size_bytes")
+        return f"{times(factor)} smaller" if factor is not None else f"at most {size(n_bytes)}"
+    return str(target)
+
+
+def _sentence(text: str) -> str:
+    text = text.strip()
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")

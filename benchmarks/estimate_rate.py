@@ -1,0 +1,126 @@
+"""How many recipes per second the latency estimate prices for a graph of ResNet-50's size, on one core.
+
+    python benchmarks/estimate_rate.py [--limit 2000]
+
+Units and boundaries come from the package's own analysis of the graph; the prices themselves are arbitrary, since the
+work does not depend on them.  Prints one JSON document; ``--limit`` turns the rate into an exit code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from autocompress.graph.index import GraphIndex
+from autocompress.passes.quantize.units import find_units
+from autocompress.runtimes import get_runtime
+from autocompress.search.boundaries import find_boundaries
+from autocompress.search.prices import OPTIONS, ConversionPrice, LatencyPrices
+
+STAGES = ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2))
+"""Inner channels, blocks, stride of the first block."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measures and prints; returns 1 when the batch rate is below the limit."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batch", type=int, default=256, help="recipes priced at once")
+    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--limit", type=float, help="recipes per second")
+    options = parser.parse_args(arguments)
+    prices = resnet50_prices()
+    recipes = np.random.default_rng(0).integers(0, 2, (options.batch, len(prices.units)))
+    single_s = _seconds_per_call(lambda: prices.estimate(recipes[0].tolist()), options.seconds)
+    batch_s = _seconds_per_call(lambda: prices.price_ms(recipes), options.seconds)
+    result = {
+        "benchmark": "estimate_rate",
+        "units": len(prices.units),
+        "boundaries": len(prices.boundaries),
+        "recipes_per_call": options.batch,
+        "recipes_per_second": round(options.batch / batch_s),
+        "single_estimate_ms": round(single_s * 1e3, 4),
+        "limit": options.limit,
+    }
+    print(json.dumps(result, indent=2))
+    return 1 if options.limit is not None and options.batch / batch_s < options.limit else 0
+
+
+def resnet50_prices() -> LatencyPrices:
+    """Prices of every unit of ResNet-50 in float and int8, drawn at random."""
+    model = onnx.shape_inference.infer_shapes(resnet50())
+    sizes = {
+        value.name: int(np.prod([d.dim_value for d in value.type.tensor_type.shape.dim]))
+        for value in (*model.graph.input, *model.graph.value_info, *model.graph.output)
+    }
+    rules = get_runtime("onnxruntime").quantization
+    units = find_units(GraphIndex(model), rules, frozenset(sizes))
+    us = np.full((len(units), len(OPTIONS)), np.inf)
+    us[:, :2] = np.random.default_rng(1).uniform(10.0, 1000.0, (len(units), 2))
+    conversion = ConversionPrice(fixed_us=2.0, per_element_us=1e-4)
+    return LatencyPrices(units, us, 100.0, find_boundaries(model, units, rules, sizes), conversion, conversion)
+
+
+def resnet50() -> onnx.ModelProto:
+    """The graph of ResNet-50 (He et al., 2015) with weights that have shapes but no values."""
+    nodes: list[onnx.NodeProto] = []
+    weights: list[onnx.TensorProto] = []
+
+    def add(op_type: str, name: str, inputs: list[str], **attributes: object) -> str:
+        nodes.append(helper.make_node(op_type, inputs, [f"{name}:0"], name=name, **attributes))
+        return f"{name}:0"
+
+    def weight(name: str, *dims: int) -> str:
+        weights.append(TensorProto(name=name, data_type=TensorProto.FLOAT, dims=dims))
+        return name
+
+    def conv(name: str, x: str, channels_in: int, channels_out: int, kernel: int, stride: int) -> str:
+        inputs = [x, weight(f"{name}.weight", channels_out, channels_in, kernel, kernel)]
+        inputs.append(weight(f"{name}.bias", channels_out))
+        pads = [kernel // 2] * 4
+        return add("Conv", name, inputs, kernel_shape=[kernel, kernel], strides=[stride, stride], pads=pads)
+
+    x = add("Relu", "stem.relu", [conv("stem", "image", 3, 64, 7, 2)])
+    x = add("MaxPool", "pool", [x], kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4)
+    channels = 64
+    for s, (inner, blocks, stride) in enumerate(STAGES):
+        for b in range(blocks):
+            name, step = f"stage{s}.block{b}", stride if b == 0 else 1
+            y = add("Relu", f"{name}.relu1", [conv(f"{name}.conv1", x, channels, inner, 1, 1)])
+            y = add("Relu", f"{name}.relu2", [conv(f"{name}.conv2", y, inner, inner, 3, step)])
+            y = conv(f"{name}.conv3", y, inner, 4 * inner, 1, 1)
+            kept = conv(f"{name}.shortcut", x, channels, 4 * inner, 1, step) if b == 0 else x
+            x = add("Relu", f"{name}.relu3", [add("Add", f"{name}.add", [y, kept])])
+            channels = 4 * inner
+    x = add("Flatten", "flatten", [add("GlobalAveragePool", "average", [x])])
+    logits = add("Gemm", "classifier", [x, weight("w", 1000, channels), weight("b", 1000)], transB=1)
+    graph = helper.make_graph(
+        nodes,
+        "resnet50",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, 224, 224])],
+        [helper.make_tensor_value_info(logits, TensorProto.FLOAT, [1, 1000])],
+        weights,
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+
+
+def _seconds_per_call(call: Callable[[], object], seconds: float) -> float:
+    """CPU seconds of one call, the fastest of five stretches."""
+    call()
+    best = float("inf")
+    for _ in range(5):
+        calls, start = 0, time.process_time()
+        while (spent := time.process_time() - start) < seconds / 5:
+            call()
+            calls += 1
+        best = min(best, spent / calls)
+    return best
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

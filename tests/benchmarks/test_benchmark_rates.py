@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import json
+
+import cli_startup
+import estimate_rate
+import numpy as np
+import pytest
+
+
+def test_the_graph_has_the_units_of_resnet50() -> None:
+    prices = estimate_rate.resnet50_prices()
+    types = [unit.op_type for unit in prices.units]
+    assert types.count("Conv") == 53
+    assert types.count("Add") == 16
+    assert types.count("Gemm") == 1
+    sizes = {boundary.tensor: boundary.elements for boundary in prices.boundaries}
+    assert sizes["stage0.block0.relu3:0"] == 256 * 56 * 56
+
+
+def test_single_and_batch_prices_agree() -> None:
+    prices = estimate_rate.resnet50_prices()
+    recipes = np.random.default_rng(3).integers(0, 2, (5, len(prices.units)))
+    singles = [prices.estimate(recipe.tolist()).latency_ms for recipe in recipes]
+    np.testing.assert_allclose(prices.price_ms(recipes), singles)
+
+
+def test_the_limit_decides_the_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    assert estimate_rate.main(["--seconds", "0.2", "--limit", "1"]) == 0
+    assert estimate_rate.main(["--seconds", "0.2", "--limit", "1e12"]) == 1
+    assert json.loads(capsys.readouterr().out.partition("}\n")[0] + "}")["recipes_per_second"] > 1
+
+
+def test_help_is_timed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli_startup.main(["--repeats", "1", "--limit", "1e-6"]) == 1
+    assert json.loads(capsys.readouterr().out)["heavy_imports"] == []
