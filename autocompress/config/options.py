@@ -93,7 +93,7 @@ PARSERS: Mapping[str, Parser] = {
     "search_space": partial(parse_text, "search space"),
     "trials": partial(parse_count, "trials"),
     "timeout_s": partial(parse_positive, "timeout in s"),
-    "workers": partial(parse_count, "workers"),
+    "workers": partial(parse_count, "workers", at_least=0),
     "seed": partial(parse_count, "seed", at_least=0),
     "deterministic": partial(parse_switch, "deterministic"),
     "study": partial(parse_text, "study"),

@@ -41,7 +41,7 @@ class RunConfig(BaseModel):
         search_space: stem of a file in ``search_spaces/``, or a path.
         trials: trials after which the search stops, or None.
         timeout_s: seconds after which the search stops; None only when ``deterministic``.
-        workers: child processes that build and evaluate candidates.
+        workers: child processes that build and evaluate candidates; 0 uses this process, without their protection.
         seed: of every random choice.
         deterministic: the same seed and table give the same trials and bytes; measured time steers nothing.
         study: name of the study, or None for a name made from the model's.

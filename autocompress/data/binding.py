@@ -191,7 +191,7 @@ def check_batch(model_inputs: Sequence[ModelInputLike], shared: set[str]) -> Non
 
 
 def count_samples(shapes: Mapping[str, tuple[int, ...]]) -> int:
-    """The common first dimension.
+    """The first dimension that all arrays share.
 
     Raises:
         DataError: when the first dimensions disagree, or there are no samples.

@@ -110,19 +110,19 @@ def parse_preprocess(content: Mapping[str, Any]) -> Preprocess:
     Raises:
         DataError: when a key is unknown or a value impossible.
     """
-    common: dict[str, Any] = {}
+    everywhere: dict[str, Any] = {}
     inputs: dict[str, ImagePreprocess] = {}
     classes: tuple[str, ...] = ()
     for key, value in content.items():
         if key == "classes":
             classes = _class_names(value)
         elif key in _IMAGE_KEYS:
-            common[key] = value
+            everywhere[key] = value
         elif isinstance(value, Mapping):
             inputs[str(key)] = _parse_image(value, f"{key}.")
         else:
             raise DataError(f"'{key}' is no preprocessing key; known are {', '.join(sorted(_IMAGE_KEYS))}, classes.")
-    images = _parse_image(common, "") if common else None
+    images = _parse_image(everywhere, "") if everywhere else None
     return Preprocess(images, tuple(sorted(inputs.items())), classes)
 
 

@@ -140,10 +140,9 @@ class FileRows:
         try:
             if self._file is None:
                 self._file = open(self.path, "rb", buffering=0)  # noqa: SIM115 - kept open between batches
-            self._file.seek(position)
             done = 0
             while done < len(view):
-                count = self._file.readinto(view[done:])  # type: ignore[attr-defined]
+                count = _read_at(self._file, view[done:], position + done)
                 if not count:
                     raise DataError(f"{self.label} ends too early: it was changed or cut short while it was read.")
                 done += count
@@ -245,6 +244,14 @@ def open_npy(path: str | Path, label: str = "") -> FileRows:
     if size < offset + dtype.itemsize * math.prod(shape):
         raise DataError(f"{label} is truncated: its header promises {shape} of {dtype}.")
     return FileRows(path, offset, dtype, shape, label)
+
+
+def _read_at(stream: IO[bytes], target: memoryview, position: int) -> int:
+    # Positioned reads leave the file's offset alone, which forked processes share.
+    if hasattr(os, "preadv"):
+        return os.preadv(stream.fileno(), [target], position)
+    stream.seek(position)
+    return int(stream.readinto(target))  # type: ignore[attr-defined]
 
 
 def _native(array: Array) -> Array:

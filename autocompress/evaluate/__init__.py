@@ -5,7 +5,7 @@ from __future__ import annotations
 from autocompress.evaluate.chance import at_chance
 from autocompress.evaluate.damage import Damage, measure_damage
 from autocompress.evaluate.evaluation import Evaluation
-from autocompress.evaluate.evaluator import LEFT_OUT_GROUPS, evaluate, evaluate_reference
+from autocompress.evaluate.evaluator import LEFT_OUT_GROUPS, affordable_groups, evaluate, evaluate_reference
 from autocompress.evaluate.metrics import Metric, resolve_metric
 from autocompress.evaluate.reference import Reference, record_reference
 from autocompress.evaluate.sequential import StopRule, clearly_fine, clearly_worse
@@ -18,6 +18,7 @@ __all__ = [
     "Metric",
     "Reference",
     "StopRule",
+    "affordable_groups",
     "at_chance",
     "clearly_fine",
     "clearly_worse",

@@ -36,6 +36,7 @@ class OutputCollector:
         self._in_memory_bytes = in_memory_bytes
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._filled = 0
+        self._unsplit_names: set[str] = set()
         self.arrays: dict[str, Values] = {}
 
     def add(self, outputs: Mapping[str, Values], count: int) -> None:
@@ -49,18 +50,26 @@ class OutputCollector:
             self._allocate(outputs, count)
         for name, output in outputs.items():
             if not output.ndim or len(output) != count:
-                if count > 1:
-                    raise MetricError(f"Output '{name}' {output.shape} is not split by samples: use a batch size of 1.")
+                self._unsplit(name, output, count)
+            rows = output[np.newaxis] if name in self._unsplit_names else output
+            if rows.shape[1:] != self.arrays[name].shape[1:]:
                 self._make_ragged(name)
-                self.arrays[name][self._filled] = output
-                continue
-            if output.shape[1:] != self.arrays[name].shape[1:]:
-                self._make_ragged(name)
-            for k, row in enumerate(output) if self.arrays[name].dtype == object else ():
-                self.arrays[name][self._filled + k] = row
-            if self.arrays[name].dtype != object:
-                self.arrays[name][self._filled : self._filled + count] = output
+            if self.arrays[name].dtype == object:
+                for k, row in enumerate(rows, start=self._filled):
+                    self.arrays[name][k] = row
+            else:
+                self.arrays[name][self._filled : self._filled + count] = rows
         self._filled += count
+
+    def _unsplit(self, name: str, output: Values, count: int) -> None:
+        """From now on an output's first axis is not that of samples; so it was before, where it looked like one."""
+        if count > 1:
+            raise MetricError(f"Output '{name}' {output.shape} is not split by samples: use a batch size of 1.")
+        if name not in self._unsplit_names:
+            self._unsplit_names.add(name)
+            self._make_ragged(name)
+            for k in range(self._filled):
+                self.arrays[name][k] = self.arrays[name][k][np.newaxis]
 
     def _allocate(self, outputs: Mapping[str, Values], count: int) -> None:
         shapes = {name: (self._n, *output.shape[1:]) for name, output in outputs.items()}

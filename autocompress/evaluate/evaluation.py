@@ -27,6 +27,7 @@ class Evaluation:
         left_out: values of a user's set metric with one group of samples left out at a time; else None.
         verdict: why the evaluation stopped early, None when it ran to the end.
         seconds: wall time.
+        metric_seconds: of which in one call of a user's function.
     """
 
     metric: str
@@ -37,6 +38,7 @@ class Evaluation:
     left_out: FloatArray | None = field(default=None, repr=False)
     verdict: Verdict | None = None
     seconds: float = 0.0
+    metric_seconds: float = 0.0
 
     @property
     def n(self) -> int:

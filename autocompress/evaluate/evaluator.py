@@ -22,6 +22,8 @@ from autocompress.evaluate.statistics import group_of
 LEFT_OUT_GROUPS = 20
 """Groups of the jackknife for a user's set metric: 20 more calls of the function."""
 
+_FEWEST_GROUPS = 5
+
 _RECORDED_BATCH = 16
 
 Batches = Iterable[tuple[npt.NDArray[np.int64], Mapping[str, npt.NDArray[Any]]]]
@@ -79,6 +81,19 @@ def evaluate_reference(
     return _evaluate(batches, source, wanted, metric, reference, None, left_out_groups)
 
 
+def affordable_groups(metric_seconds: float, budget_s: float = 30.0) -> int:
+    """How many groups to leave out so that the calls of a user's function take no more than ``budget_s``.
+
+    The baseline and the candidates must be evaluated with the same number.
+
+    Args:
+        metric_seconds: of one call, from an earlier ``Evaluation``.
+        budget_s: for all calls; at least 5 groups are left out whatever they take.
+    """
+    affordable = int(budget_s / metric_seconds) if metric_seconds > 0 else LEFT_OUT_GROUPS
+    return max(_FEWEST_GROUPS, min(LEFT_OUT_GROUPS, affordable))
+
+
 def _evaluate(
     batches: Batches,
     source: SampleSource,
@@ -92,9 +107,9 @@ def _evaluate(
         raise MetricError("There are no samples to evaluate.")
     started = time.perf_counter()
     if isinstance(metric, UserMetric):
-        value, scores, left_out = _user_value(batches, source, indices, metric, left_out_groups)
+        value, scores, left_out, metric_seconds = _user_value(batches, source, indices, metric, left_out_groups)
         seconds = time.perf_counter() - started
-        return Evaluation(metric.name, value, indices, scores, None, left_out, None, seconds)
+        return Evaluation(metric.name, value, indices, scores, None, left_out, None, seconds, metric_seconds)
     rows, verdict = _score_rows(batches, source, metric, reference, stop)
     value = metric.finish(rows)
     seen = indices[: len(rows)]
@@ -145,17 +160,20 @@ def _truth(
 
 def _user_value(
     batches: Batches, source: SampleSource, indices: npt.NDArray[np.int64], metric: UserMetric, groups: int
-) -> tuple[float, FloatArray | None, FloatArray | None]:
-    """(value, scores or None, left-out values or None) of a user's function."""
+) -> tuple[float, FloatArray | None, FloatArray | None, float]:
+    """(value, scores or None, left-out values or None, seconds of one call) of a user's function."""
     with OutputCollector(len(indices)) as collector:
         for batch, outputs in batches:
             collector.add(outputs, len(batch))
         # Parts are copies and come first: the function may change what it is given.
         left_out = _left_out_values(collector.arrays, source, indices, metric, groups) if groups else None
-        returned = metric(dict(collector.arrays), source.extras(indices), len(indices))
+        data = source.extras(indices)
+        started = time.perf_counter()
+        returned = metric(dict(collector.arrays), data, len(indices))
+        seconds = time.perf_counter() - started
         if isinstance(returned, float):
-            return returned, None, left_out
-        return float(returned.mean()), returned, None
+            return returned, None, left_out, seconds
+        return float(returned.mean()), returned, None, seconds
 
 
 def _left_out_values(

@@ -5,6 +5,9 @@ therefore spent over a few looks fixed beforehand (16, 32, 64, ... samples), alp
 group-sequential testing as in Lan and DeMets 1983, Biometrika 70, 659-663).  Each look uses one side of the paired
 interval at that level, so that what holds for few samples and rare flips holds here too.  Samples must come in random
 order.
+
+Bonferroni's bound makes both errors about half of ``alpha``.  The exception is "fine" for losses with a very long tail
+(log-normal: 1 in 10 at alpha = 0.05), since the samples seen may miss the tail; verification has the last word.
 """
 
 from __future__ import annotations

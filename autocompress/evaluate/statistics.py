@@ -123,6 +123,8 @@ def _set_drop(baseline: Evaluation, candidate: Evaluation, metric: Metric) -> Me
     if len(left_out[0]) != len(left_out[1]) or len(left_out[0]) < 2:
         raise MetricError(f"{metric.name} was evaluated with {[len(v) for v in left_out]} groups left out.")
     interval = jackknife_interval(drop, left_out[0] - left_out[1])
+    if not metric.continuous and interval.low == interval.high and 0.0 <= min(baseline.value, candidate.value) <= 1.0:
+        interval = hull(interval, tango_interval(0, 0, baseline.n))  # no group changed: rare changes are still possible
     return MeasuredDrop(drop, interval, baseline.n, "jackknife")
 
 

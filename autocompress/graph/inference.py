@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import onnx
-from onnx import ModelProto, ValueInfoProto, helper
+from onnx import ModelProto, TensorProto, ValueInfoProto, helper
 
 from autocompress.graph.constants import fold_known
 from autocompress.graph.skeleton import skeleton
@@ -26,19 +26,18 @@ def infer_shapes(model: ModelProto) -> ModelProto:
     inferred.CopyFrom(model)
     drop_annotations(inferred)
     light, _ = skeleton(inferred)
+    weights = {weight.name: weight for weight in model.graph.initializer}
     for output in light.graph.output:
         output.type.tensor_type.ClearField("shape")
+        if output.name in weights:  # inference would believe the output's missing shape rather than the weight's
+            output.CopyFrom(_weight_value(weights[output.name]))
     values = _all_values(light)
     outputs = {output.name for output in model.graph.output}
     results = [name for node in model.graph.node for name in node.output if name]
     del inferred.graph.value_info[:]
     inferred.graph.value_info.extend(values[name] for name in results if name in values and name not in outputs)
-    weights = {weight.name: weight for weight in model.graph.initializer}
     for output in inferred.graph.output:
-        weight = weights.get(output.name)
-        if weight is not None:
-            _refine(output, helper.make_tensor_value_info(weight.name, weight.data_type, list(weight.dims)))
-        elif output.name in values:
+        if output.name in values:
             _refine(output, values[output.name])
     return inferred
 
@@ -92,7 +91,7 @@ def _all_values(light: ModelProto) -> dict[str, ValueInfoProto]:
         if not is_open or not fold_known(light, declared_shapes(light), element_types(light)):
             return values
         for weight in light.graph.initializer[before:]:
-            values[weight.name] = helper.make_tensor_value_info(weight.name, weight.data_type, list(weight.dims))
+            values[weight.name] = _weight_value(weight)
         drop_annotations(light)
 
 
@@ -111,6 +110,10 @@ def _refine(declared: ValueInfoProto, inferred: ValueInfoProto) -> None:
     for dim, result in zip(own.shape.dim, found.shape.dim, strict=True):
         if isinstance(dimension(result), int):
             dim.CopyFrom(result)
+
+
+def _weight_value(weight: TensorProto) -> ValueInfoProto:
+    return helper.make_tensor_value_info(weight.name, weight.data_type, list(weight.dims))
 
 
 def _sizes(value: ValueInfoProto) -> tuple[Size, ...]:

@@ -13,7 +13,7 @@ from google.protobuf.message import EncodeError
 from onnx import ModelProto, TensorProto, helper
 
 from autocompress.errors import ModelError, StorageError
-from autocompress.graph.external import external_references
+from autocompress.graph.external import external_references, is_external
 from autocompress.graph.reading import read_model
 from autocompress.graph.skeleton import copy_without
 from autocompress.graph.tensors import raw_bytes, stored_bytes
@@ -92,7 +92,8 @@ def size_bytes(path: str | Path) -> int:
 
 
 def _payload_bytes(model: ModelProto) -> int:
-    return sum(stored_bytes(weight.data_type, weight.dims) for weight in model.graph.initializer)
+    inline = (weight for weight in model.graph.initializer if not is_external(weight))
+    return sum(stored_bytes(weight.data_type, weight.dims) for weight in inline)
 
 
 def _write_weights(heavy: dict[str, TensorProto], file: BinaryIO, location: str) -> Iterator[TensorProto]:

@@ -94,10 +94,15 @@ def read_header(path: Path) -> TableHeader:
         raise TableError(f"cannot read the latency table {path.name}: {error}") from error
 
 
-def predictors_folder(header: TableHeader) -> Path | None:
-    """The folder of predictors trained on the table with this header: the user's own before the one that ships."""
-    for base in (user_cache() / "predictors", shipped_folder("predictors")):
-        folder = base / header.stem
-        if (folder / "card.json").is_file():
-            return folder
-    return None
+def own_predictors_folder(header: TableHeader) -> Path | None:
+    """The folder of predictors that the user trained for tables with this header; None if there is none."""
+    return _with_card(user_cache() / "predictors" / header.stem)
+
+
+def shipped_predictors_folder(header: TableHeader) -> Path | None:
+    """The folder of predictors that ships for tables with this header; None if there is none."""
+    return _with_card(shipped_folder("predictors") / header.stem)
+
+
+def _with_card(folder: Path) -> Path | None:
+    return folder if (folder / "card.json").is_file() else None

@@ -1,1 +1,1 @@
-"""autocompress.passes"""
+"""Rewrites of a graph: folding, quantization, and what later compresses it."""

@@ -47,9 +47,9 @@ class CandidateBuilder:
         """
         payload = None
         if recipe.quantize is not None:
-            if statistics is None:
+            if statistics is None and self.quantizer.plan(recipe.quantize).int8_units:
                 raise RecipeError("the recipe needs calibration statistics to find its ranges; give --data")
-            payload = self.quantizer.resolve(recipe.quantize, statistics)
+            payload = self.quantizer.resolve(recipe.quantize, statistics or Statistics({}, 0))
         return FrozenRecipe(recipe, self.fingerprint, self.runtime, payload)
 
     def build(self, frozen: FrozenRecipe) -> onnx.ModelProto:
@@ -62,7 +62,8 @@ class CandidateBuilder:
         if config is None:
             return self.prepared
         if frozen.payload is None:
-            raise RecipeError("the recipe carries no ranges; give --data so that they can be found")
+            frozen = self.freeze(frozen.recipe, None)
+        assert frozen.payload is not None
         return self.quantizer.emit(config, frozen.payload)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,8 +32,7 @@ class Recipe:
     @property
     def hash(self) -> str:
         """12 hex digits that identify the choices (not the data, not the model)."""
-        text = json.dumps(self.to_steps(), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        return _digest(self.to_steps())
 
     def to_steps(self) -> list[dict[str, Any]]:
         """JSON-ready list of steps, in order."""
@@ -51,14 +51,18 @@ class Recipe:
         if not isinstance(steps, list) or not all(isinstance(s, dict) and "step" in s for s in steps):
             raise RecipeError("a recipe needs 'steps', a list of objects that each name their 'step'")
         names = [s["step"] for s in steps]
-        if names not in ([], ["fold"], ["fold", "quantize"]):
-            raise RecipeError(
-                f"the recipe's steps are {names}; this version knows [], ['fold'] and ['fold', 'quantize']"
-            )
-        config = steps[1].get("config") if len(steps) == 2 else None
-        if len(steps) == 2 and not isinstance(config, dict):
+        if names not in (["fold"], ["fold", "quantize"]):
+            raise RecipeError(f"the recipe's steps are {names}; this version knows ['fold'] and ['fold', 'quantize']")
+        for step in steps:
+            unknown = sorted(set(step) - ({"step", "config"} if step["step"] == "quantize" else {"step"}))
+            if unknown:
+                raise RecipeError(f"the recipe's {step['step']} step has an unknown entry {unknown[0]!r}; remove it")
+        if len(steps) == 1:
+            return cls()
+        config = steps[1].get("config")
+        if not isinstance(config, dict):
             raise RecipeError("the recipe's quantize step has no 'config' object")
-        return cls(None if config is None else QuantizeConfig.from_dict(config), fold=bool(names))
+        return cls(QuantizeConfig.from_dict(config))
 
 
 @dataclass(frozen=True)
@@ -87,10 +91,11 @@ class FrozenRecipe:
             "steps": self.recipe.to_steps(),
         }
         if self.payload is not None:
-            document["data"] = {
+            data = {
                 "ranges": {name: list(pair) for name, pair in sorted(self.payload.ranges.items())},
                 "biases": {name: encode_array(a) for name, a in sorted(self.payload.biases.items())},
             }
+            document.update(data_hash=_digest(data), data=data)
         return document
 
     def to_json(self) -> str:
@@ -105,18 +110,21 @@ class FrozenRecipe:
             RecipeError: when the document is no recipe, is of a newer version, or was edited inconsistently.
         """
         version = document.get("autocompress_recipe")
-        if not isinstance(version, int):
+        if not isinstance(version, int) or isinstance(version, bool) or version < 1:
             raise RecipeError("this file is no recipe: it has no 'autocompress_recipe' version number")
         if version > FORMAT_VERSION:
             raise RecipeError(f"the recipe has format {version}, newer than this version reads ({FORMAT_VERSION})")
         recipe = Recipe.from_steps(document.get("steps"))
-        if document.get("hash") not in (None, recipe.hash):
-            raise RecipeError("the recipe's steps do not match its hash: it was edited; remove the 'hash' line to accept")
+        _check_hash(document, "hash", recipe.hash)
+        payload = None
+        if document.get("data") is not None:
+            payload = _payload(document["data"])
+            _check_hash(document, "data_hash", _digest(document["data"]))
         return cls(
             recipe=recipe,
-            model_fingerprint=str(document.get("model_fingerprint", "")),
-            runtime=str(document.get("runtime", "onnxruntime")),
-            payload=_payload(document["data"]) if "data" in document else None,
+            model_fingerprint=_text(document, "model_fingerprint", ""),
+            runtime=_text(document, "runtime", "onnxruntime"),
+            payload=payload,
         )
 
 
@@ -130,18 +138,46 @@ def read_recipe(path: str | Path) -> FrozenRecipe:
         document = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise RecipeError(f"cannot read the recipe {path}: {error.strerror}") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RecipeError(f"the recipe {path} is not JSON ({error}); give the recipe.json of a run") from error
     if not isinstance(document, dict):
         raise RecipeError(f"the recipe {path} is not a JSON object; give the recipe.json of a run")
     return FrozenRecipe.from_dict(document)
 
 
+def _digest(document: object) -> str:
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _check_hash(document: Mapping[str, Any], key: str, found: str) -> None:
+    if document.get(key) not in (None, found):
+        part = "steps" if key == "hash" else "data"
+        raise RecipeError(
+            f"the recipe's {part} do not match its {key}: the file was edited; remove the {key!r} line to accept it"
+        )
+
+
+def _text(document: Mapping[str, Any], key: str, default: str) -> str:
+    value = document.get(key, default)
+    if not isinstance(value, str):
+        raise RecipeError(f"the recipe's {key!r} is {value!r}, not a text; give the file as it was written")
+    return value
+
+
 def _payload(data: object) -> QuantizePayload:
     try:
-        assert isinstance(data, dict)
-        ranges = {str(name): (float(pair[0]), float(pair[1])) for name, pair in data["ranges"].items()}
+        if not isinstance(data, dict):
+            raise TypeError("not an object")
+        ranges = {str(name): _range(pair) for name, pair in data["ranges"].items()}
         biases = {str(name): decode_array(a).astype("float32") for name, a in data["biases"].items()}
-    except (AssertionError, KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
         raise RecipeError(f"the recipe's 'data' is malformed ({error!r}); give the file as it was written") from error
     return QuantizePayload(ranges, biases)
+
+
+def _range(pair: Any) -> tuple[float, float]:
+    low, high = (float(end) for end in pair)
+    if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+        raise ValueError(f"{pair} is no range")
+    return low, high

@@ -108,7 +108,7 @@ def _estimated(candidate: CandidateRecord, baseline_ms: float | None, *, measure
     speedup = baseline_ms / estimate.latency_ms
     if measured_drop:
         found = candidate.search_drop
-        return found and Point(candidate, speedup, found.drop, estimate.latency_ms, found.ci95, interval)
+        return Point(candidate, speedup, found.drop, estimate.latency_ms, found.ci95, interval) if found else None
     if candidate.predicted_drop is None:
         return None
     expected = candidate.predicted_drop_interval

@@ -13,7 +13,7 @@ from autocompress.store.records import CandidateRecord, StudyRecord
 
 STAGES = ("total", "baseline", "calibrate", "profile", "search", "verify")
 
-# What readers of summary.json may count on; ``None`` means any type, for what can be null.
+# What readers of summary.json may count on, by part.
 _KEYS: dict[str, tuple[str, ...]] = {
     "": (
         "study",
@@ -88,7 +88,7 @@ def build_summary(
     """
     study, config = record.header.study, record.header.study.config
     trial = _trial(record, best)
-    return json_ready(
+    document: dict[str, Any] = json_ready(
         {
             "study": study.name,
             "status": record.header.status,
@@ -119,6 +119,7 @@ def build_summary(
             "command": command,
         }
     )
+    return document
 
 
 def validate_summary(summary: Mapping[str, Any]) -> None:

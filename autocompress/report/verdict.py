@@ -108,11 +108,12 @@ def _speed_sentence(summary: Summary, best: Summary) -> str:
     if best.get("speedup") is None:
         return f"Its latency was estimated ({milliseconds(best.get('latency_estimate_ms'))}) but not measured."
     rounds = f" over {plural(best['rounds'], 'round')}" if best.get("rounds") else ""
+    after, before = milliseconds(best["latency_ms"]), milliseconds(summary["baseline"].get("latency_ms"))
+    interval = times_interval(best.get("speedup_ci95"))
+    threads, batch_size = plural(summary.get("threads") or 1, "thread"), summary.get("batch_size") or 1
     return (
-        f"It takes {milliseconds(best['latency_ms'])} instead of {milliseconds(summary['baseline'].get('latency_ms'))}: "
-        f"{times(best['speedup'])} (95 % interval {times_interval(best.get('speedup_ci95'))}), timed in turns with "
-        f"the original{rounds}, {plural(summary.get('threads') or 1, 'thread')}, batch size "
-        f"{summary.get('batch_size') or 1}."
+        f"It takes {after} instead of {before}: {times(best['speedup'])} (95 % interval {interval}), timed in turns "
+        f"with the original{rounds}, {threads}, batch size {batch_size}."
     )
 
 
@@ -128,9 +129,11 @@ def _accuracy_sentence(summary: Summary, best: Summary) -> str:
     values = f"from {scale.value(baseline.get('accuracy'))} to {scale.value(best.get('accuracy'))}"
     limit = summary.get("max_accuracy_drop")
     budget = "" if limit is None else f"; the budget is a drop of {scale.amount(limit)}"
+    interval = scale.interval(best.get("accuracy_drop_ci95"))
+    samples = plural(best.get("n") or 0, "sample")
     return (
-        f"{summary['metric']} {change}, {values} (95 % interval of the drop {scale.interval(best['accuracy_drop_ci95'])}"
-        f"), on {plural(best.get('n') or 0, 'sample')} of the verification part, which the search never saw{budget}."
+        f"{summary['metric']} {change}, {values} (95 % interval of the drop {interval}), on {samples} of the "
+        f"verification part, which the search never saw{budget}."
     )
 
 

@@ -172,7 +172,7 @@ def significant(value: float | None, digits: int = 3) -> str:
 
 
 def plural(number: int, noun: str) -> str:
-    """ "1 trial", "3 trials"."""
+    """A number with its noun: "1 trial", "3 trials"."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 

@@ -1,4 +1,4 @@
-"""A random forest that predicts the accuracy drop of a recipe, with its uncertainty, from the study's own evaluations."""
+"""Predicts the accuracy drop of a recipe, and how sure that is: a random forest fitted to the study's evaluations."""
 
 from __future__ import annotations
 

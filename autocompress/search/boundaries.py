@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import onnx
 
 from autocompress.graph.index import GraphIndex
+from autocompress.graph.walk import names_read
 from autocompress.passes.quantize.plan import is_transparent
 from autocompress.passes.quantize.units import Unit
 from autocompress.runtimes.protocol import QuantizationRules
@@ -55,7 +56,7 @@ def find_boundaries(
         root.get(name, name)
         for node in index.graph.node
         if node.name not in inside and not is_transparent(node, rules)
-        for name in node.input
+        for name in names_read(node)
     }
     float_read.update(root.get(name, name) for name in index.outputs)
     tensors = dict.fromkeys([*producer_of, *consumers])

@@ -35,7 +35,7 @@ class Encoding:
         """
         self._units = tuple(units)
         self._per_unit = space.per == "unit"
-        values: dict[str, tuple[object, ...]] = dict(space.scheme)
+        values: dict[str, tuple[Any, ...]] = dict(space.scheme)
         if self._per_unit:
             for unit in units:
                 values[UNIT_PREFIX + unit.name] = unit_options(unit, space)
@@ -44,7 +44,7 @@ class Encoding:
         self.choices = {name: v for name, v in values.items() if len(v) > 1}
         self.constants = {name: v[0] for name, v in values.items() if len(v) == 1}
 
-    def suggest(self, trial: BaseTrial, in_play: Mapping[str, tuple[object, ...]]) -> Params:
+    def suggest(self, trial: BaseTrial, in_play: Mapping[str, tuple[Any, ...]]) -> Params:
         """Asks an Optuna trial for every parameter.
 
         Args:

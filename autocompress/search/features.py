@@ -48,10 +48,7 @@ class RecipeFeatures:
             (options == OPTIONS.index(INT8_DYNAMIC)).mean(axis=1),
             *(_log(damage[:, part].sum(axis=1)) for part in segments),
             np.array([_log(np.array(self._scheme_damage.get(scheme_key(c), 1.0))) for c in configs]),
-            *(
-                np.array([float(getattr(c, name) == value) for c in configs])
-                for name, value in self._scheme_values
-            ),
+            *(np.array([float(getattr(c, name) == value) for c in configs]) for name, value in self._scheme_values),
         ]
         return np.stack(columns, axis=1).astype(np.float64)
 

@@ -82,7 +82,9 @@ class LatencyPrices:
         """Prices one recipe, with its interval."""
         latency_ms = float(self.price_ms(np.asarray([options], np.int64))[0])
         half = self.relative_error * latency_ms
-        return EstimatedLatency(latency_ms, Interval(max(latency_ms - half, 0.0), latency_ms + half), self.coverage, self.nodes)
+        return EstimatedLatency(
+            latency_ms, Interval(max(latency_ms - half, 0.0), latency_ms + half), self.coverage, self.nodes
+        )
 
     def quantize_us(self, boundary: Boundary) -> float:
         """Cost of bringing one tensor from float to int8."""

@@ -91,9 +91,7 @@ class Scorer:
             return [0] * len(self._units)
         chosen = dict(config.exceptions)
         default = config.precision
-        return [
-            OPTIONS.index(chosen.get(u.name, default if default in u.options else OPTIONS[0])) for u in self._units
-        ]
+        return [OPTIONS.index(chosen.get(u.name, default if default in u.options else OPTIONS[0])) for u in self._units]
 
 
 def breed(

@@ -1,7 +1,7 @@
 """Which evaluated trial to believe in.
 
-The drop measured on a few hundred samples is noisy, and the best of many noisy numbers flatters itself.  Measurement and
-prediction are therefore combined by their precisions (the posterior mean of two independent normal estimates),
+The drop measured on a few hundred samples is noisy, and the best of many noisy numbers flatters itself.  Measurement
+and prediction are therefore combined by their precisions (the posterior mean of two independent normal estimates),
 
     expected = (drop / se^2 + predicted / sd^2) / (1 / se^2 + 1 / sd^2),
 

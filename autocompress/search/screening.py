@@ -1,4 +1,4 @@
-"""Screening: whole-model candidates of every scheme, compared by output damage on a few samples, before any is evaluated."""
+"""Screening: whole-model candidates of every scheme are compared by output damage before any is evaluated."""
 
 from __future__ import annotations
 

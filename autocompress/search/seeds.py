@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -112,7 +113,7 @@ class LadderProblem:
         self._one_option = csr_matrix(one)
         self._links, self._link_limits = self._conversion_links(n_x, n_t)
 
-    def _conversion_links(self, n_x: int, n_t: int) -> tuple[object, FloatArray]:
+    def _conversion_links(self, n_x: int, n_t: int) -> tuple[Any, FloatArray]:
         from scipy.sparse import coo_matrix, csr_matrix
 
         rows: list[int] = []

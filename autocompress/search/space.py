@@ -80,11 +80,11 @@ def parse_space(name: str, document: Mapping[str, Any]) -> SearchSpace:
     """
     where = f"search space {name!r}"
     _known_keys(document, ("description", "scheme", "precision", "search"), where)
-    scheme = dict(document.get("scheme") or {})
+    scheme = _section(document, "scheme", where)
     _known_keys(scheme, tuple(SCHEME_CHOICES), f"{where}, scheme")
-    precision = dict(document.get("precision") or {})
+    precision = _section(document, "precision", where)
     _known_keys(precision, ("options", "per"), f"{where}, precision")
-    search = dict(document.get("search") or {})
+    search = _section(document, "search", where)
     _known_keys(search, ("proposals_per_build", "screen"), f"{where}, search")
     per = str(precision.get("per", "model"))
     if per not in ("unit", "model"):
@@ -96,11 +96,22 @@ def parse_space(name: str, document: Mapping[str, Any]) -> SearchSpace:
             key: _values(scheme.get(key, [allowed[0]]), allowed, f"{where}, scheme.{key}")
             for key, allowed in SCHEME_CHOICES.items()
         },
-        precision=tuple(map(str, _values(precision.get("options", ["int8"]), PRECISIONS, f"{where}, precision.options"))),
+        precision=tuple(
+            map(str, _values(precision.get("options", ["int8"]), PRECISIONS, f"{where}, precision.options"))
+        ),
         per=per,
         proposals_per_build=_positive(search.get("proposals_per_build", 48), f"{where}, search.proposals_per_build"),
         screen=_positive(search.get("screen", 3), f"{where}, search.screen"),
     )
+
+
+def _section(document: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]:
+    section = document.get(key)
+    if section is None:
+        return {}
+    if not isinstance(section, dict):
+        raise ConfigError(f"{where}: {key} is {section!r}; it must be a mapping; see search_spaces/README.md")
+    return section
 
 
 def _known_keys(mapping: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:

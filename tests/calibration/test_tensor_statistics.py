@@ -153,7 +153,9 @@ def test_a_batch_that_cannot_be_taken_apart_is_one_sample() -> None:
 def full_statistics() -> Statistics:
     constant = statistics_of(np.full(7, -2.0))
     zeros = statistics_of(np.zeros(3))
-    return Statistics({"conv": observed(samples()), "ä/konstant": constant, "zeros": zeros, "none": TensorStatistics()}, 9)
+    return Statistics(
+        {"conv": observed(samples()), "ä/konstant": constant, "zeros": zeros, "none": TensorStatistics()}, 9
+    )
 
 
 def test_save_and_load(tmp_path: Path) -> None:

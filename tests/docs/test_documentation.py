@@ -168,3 +168,13 @@ def test_names_keep_to_the_vocabulary():
     refused = re.compile(r"(?:^|_)(manager|helpers?|engine|utils?|common|misc|infos?)(?:_|$)")
     names = [path.relative_to(ROOT) for path in _tracked() if path.suffix == ".py"]
     assert [str(name) for name in names if any(refused.search(part) for part in name.with_suffix("").parts)] == []
+
+
+def test_every_promised_key_of_the_summary_is_described():
+    from autocompress.report.summary import _KEYS
+
+    text = (ROOT / "docs/results.md").read_text(encoding="utf-8")
+    words = set(re.findall(r"`([a-z_0-9.]+)`", text))
+    for part, keys in _KEYS.items():
+        for key in keys:
+            assert key in words or f"{part}.{key}" in words, f"{part}.{key} is not described"

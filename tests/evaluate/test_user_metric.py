@@ -1,12 +1,21 @@
 import pickle
 import sys
+import time
 
 import numpy as np
 import pytest
 
-from autocompress.data import data_spec, open_source
+from autocompress.data import ModelInput, data_spec, open_source
 from autocompress.errors import MetricError
-from autocompress.evaluate import evaluate, evaluate_reference, measure_drop, record_reference, resolve_metric
+from autocompress.evaluate import (
+    affordable_groups,
+    evaluate,
+    evaluate_reference,
+    measure_drop,
+    record_reference,
+    resolve_metric,
+)
+from autocompress.evaluate.intervals import tango_interval
 from autocompress.evaluate.metrics import user_metric
 
 RNG = np.random.default_rng(0)
@@ -45,8 +54,6 @@ def greedy(outputs, data):
 def source(tmp_path):
     boxes = np.array([(i, i / 2) for i in range(30) for _ in range(2)])
     np.savez(tmp_path / "d.npz", x=X, labels=(X @ W).argmax(1) ^ (np.arange(30) % 3 == 0), boxes=boxes)
-    from autocompress.data import ModelInput
-
     return open_source(data_spec(tmp_path / "d.npz"), [ModelInput("x", "float32", ("N", 6))])
 
 
@@ -61,6 +68,14 @@ def test_scores_per_sample_and_one_number_agree(source, linear):
     for g in range(10):
         assert number.left_out[g] == pytest.approx(scores.scores[np.arange(30) % 10 != g].mean())
     assert evaluate(session, source, range(30), user_metric(share)).left_out is None
+
+
+def test_slow_functions_are_called_less_often(source, linear):
+    assert affordable_groups(0.0) == affordable_groups(0.001) == 20
+    assert affordable_groups(3.0) == 10
+    assert affordable_groups(100.0) == 5
+    slow = user_metric(lambda outputs, data: time.sleep(0.02) or 1.0)
+    assert 0.02 <= evaluate(linear(W), source, range(5), slow, left_out_groups=5).metric_seconds < 0.1
 
 
 def test_order_and_sample_index(source, linear):
@@ -87,11 +102,13 @@ def test_direction_is_read_from_the_function():
 def test_drop_of_a_set_metric_is_the_jackknife(source, linear):
     metric = user_metric(share)
     baseline = evaluate(linear(W), source, range(30), metric, left_out_groups=20)
-    candidate = evaluate(linear(W + 0.5), source, range(30), metric, left_out_groups=20)
+    candidate = evaluate(linear(W * [1, 2, 1, 3]), source, range(30), metric, left_out_groups=20)
     drop = measure_drop(baseline, candidate, metric)
     assert drop.method == "jackknife"
     assert drop.drop == pytest.approx(baseline.value - candidate.value)
     assert drop.ci95.low < drop.drop < drop.ci95.high
+    unchanged = measure_drop(baseline, baseline, metric).ci95  # a jackknife without spread knows no rare flips
+    assert unchanged == tango_interval(0, 0, 30)
     with pytest.raises(MetricError, match="groups"):
         measure_drop(evaluate(linear(W), source, range(30), metric), candidate, metric)
 
@@ -149,12 +166,14 @@ def test_outputs_that_change_size_become_objects(tmp_path, nonzero):
     seen = {}
 
     def count(outputs, data):
-        seen["dtype"] = outputs["y"].dtype
+        seen["dtype"], seen["y"] = outputs["y"].dtype, list(outputs["y"])
         return [len(found) for found in outputs["y"]]
 
     result = evaluate(nonzero, opened, range(9), user_metric(count), batch_size=8)
     np.testing.assert_array_equal(result.scores, x.sum(1))
-    assert seen["dtype"] == object
+    assert 1 in x.sum(1)[1:]  # one row found looks like one sample
+    assert [found.shape for found in seen["y"]] == [(int(k), 2) for k in x.sum(1)]
+    assert seen["dtype"].kind == "O"
     with pytest.raises(MetricError, match="function of your own"):
         record_reference(nonzero, opened, range(9))
 

@@ -91,3 +91,10 @@ def test_external_weights_are_aligned_and_deterministic(network, tmp_path):
         assert offsets
         assert all(offset % 4096 == 0 for offset in offsets)
     assert files[0] == files[1]
+
+
+def test_weights_beyond_the_limit_go_beside_the_file(network, tmp_path, monkeypatch):
+    monkeypatch.setattr(saving, "ONE_FILE_LIMIT_BYTES", 1500)
+    path = save_model(network, tmp_path / "m.onnx", one_file_limit_bytes=1500)
+    assert path.with_name("m.onnx.data").stat().st_size > 1500
+    assert fingerprint(load_model(path)) == fingerprint(network)

@@ -161,3 +161,11 @@ def test_weights_listed_as_inputs_are_no_inputs(network):
     network.graph.input.append(helper.make_tensor_value_info("w", TensorProto.FLOAT, [16, 3, 3, 3]))
     assert missing_sizes(network) == ()
     assert isinstance(bind(network, batch=2), onnx.ModelProto)
+
+
+def test_contradicting_shapes_are_left_open(graph_model):
+    nodes = [helper.make_node("Reshape", ["x", "s"], ["r"]), helper.make_node("MatMul", ["r", "w"], ["y"])]
+    weights = {"s": np.array([2, 3]), "w": np.ones((4, 5), np.float32)}
+    shapes = static_shapes(infer_shapes(graph_model(nodes, {"x": [6]}, {"y": None}, weights)))
+    assert shapes["r"] == (2, 3)
+    assert "y" not in shapes

@@ -10,28 +10,30 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from autocompress.passes.quantize.weights import BIAS_LIMIT, QuantizedWeight
+from autocompress.passes.quantize.weights import BIAS_LIMIT
 
 FloatArray = npt.NDArray[np.float32]
 
 
 def corrected_bias(
-    bias: FloatArray | None, weight: QuantizedWeight, channel_mean: npt.NDArray[np.float64], groups: int
+    bias: FloatArray | None, rounding_error: FloatArray, channel_mean: npt.NDArray[np.float64], groups: int
 ) -> FloatArray:
     """The bias with the expected effect of weight rounding added back.
 
     Args:
         bias: of shape (output channels,), or None for zero.
-        weight: the quantized weight; its ``rounding_error`` has shape (output channels, inputs of one group).
+        rounding_error: float minus quantized weight, summed over the kernel, of shape (output channels, inputs of one
+            group).
         channel_mean: mean of the unit's input per channel, of shape (groups * inputs of one group,).
         groups: groups of the convolution (1 for Gemm).
     """
-    outputs, inputs = weight.rounding_error.shape
+    outputs, inputs = rounding_error.shape
     means = channel_mean.reshape(groups, inputs)
-    error = weight.rounding_error.reshape(groups, outputs // groups, inputs).astype(np.float64)
+    error = rounding_error.reshape(groups, outputs // groups, inputs).astype(np.float64)
     shift = np.einsum("goi,gi->go", error, means).reshape(outputs)
     start = np.zeros(outputs) if bias is None else bias.astype(np.float64)
-    return (start + shift).astype(np.float32)
+    corrected: FloatArray = (start + shift).astype(np.float32)
+    return corrected
 
 
 def integer_bias(

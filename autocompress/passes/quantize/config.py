@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
+from autocompress.calibration.ranges import ALGORITHMS
 from autocompress.errors import RecipeError
 
 FP32 = "fp32"
@@ -27,7 +28,10 @@ class QuantizeConfig:
         weight_range: range algorithm for weights.
         bias_correction: whether the mean shift that weight rounding causes is taken off the bias.
         precision: precision of every unit that ``exceptions`` does not name.
-        exceptions: (unit name, precision) pairs, sorted by name.
+        exceptions: (unit name, precision) pairs where the precision is another, sorted by name.
+
+    Raises:
+        RecipeError: when a field has a value that it cannot have.
     """
 
     activation_dtype: str = "uint8"
@@ -43,7 +47,8 @@ class QuantizeConfig:
     def __post_init__(self) -> None:
         for field_name, allowed in _ALLOWED.items():
             value = getattr(self, field_name)
-            if value not in allowed:
+            # 1 equals True, but a recipe with 1 would have another hash.
+            if value not in allowed or type(value) is not type(allowed[0]):
                 raise RecipeError(
                     f"quantize step: {field_name} is {value!r}; it must be one of {', '.join(map(str, allowed))}"
                 )
@@ -52,7 +57,9 @@ class QuantizeConfig:
                 raise RecipeError(
                     f"quantize step: precision of {unit!r} is {precision!r}; it must be one of {', '.join(PRECISIONS)}"
                 )
-        object.__setattr__(self, "exceptions", tuple(sorted(self.exceptions)))
+        # Exceptions that are none are left out, so that equal choices have equal hashes.
+        real = {unit: precision for unit, precision in dict(self.exceptions).items() if precision != self.precision}
+        object.__setattr__(self, "exceptions", tuple(sorted(real.items())))
 
     def precision_of(self, unit: str) -> str:
         """The precision asked for one unit."""
@@ -60,8 +67,7 @@ class QuantizeConfig:
 
     def with_precisions(self, precisions: Mapping[str, str]) -> QuantizeConfig:
         """The same scheme with the given precision per unit (all others keep ``precision``)."""
-        changed = tuple((unit, p) for unit, p in precisions.items() if p != self.precision)
-        return QuantizeConfig(**{**asdict(self), "exceptions": changed})
+        return replace(self, exceptions=tuple(precisions.items()))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form."""
@@ -74,17 +80,23 @@ class QuantizeConfig:
         Raises:
             RecipeError: on an unknown field or value.
         """
-        try:
-            return cls(**{**row, "exceptions": tuple(sorted(dict(row.get("exceptions", {})).items()))})
-        except (TypeError, ValueError) as error:
-            raise RecipeError(f"quantize step: {error}; see docs/recipes.md for its fields") from error
+        known = [f.name for f in fields(cls)]
+        for name in row:
+            if name not in known:
+                raise RecipeError(f"quantize step: unknown field {name!r}; it must be one of {', '.join(known)}")
+        exceptions = row.get("exceptions", {})
+        if not isinstance(exceptions, Mapping):
+            raise RecipeError(f"quantize step: exceptions is {exceptions!r}; it must map unit names to precisions")
+        return cls(**{**row, "exceptions": tuple(exceptions.items())})
 
 
 _ALLOWED: dict[str, tuple[object, ...]] = {
     "activation_dtype": ("uint8", "int8"),
     "activation_symmetric": (True, False),
+    "activation_range": tuple(ALGORITHMS),
     "weight_dtype": ("int8", "uint8"),
     "weight_granularity": ("per_channel", "per_tensor"),
+    "weight_range": tuple(ALGORITHMS),
     "bias_correction": (True, False),
     "precision": PRECISIONS,
 }

@@ -7,55 +7,61 @@ in standard operators (DynamicQuantizeLinear, MatMulInteger, Cast, Mul, Add) tha
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import onnx
 
-from autocompress.graph.index import GraphIndex, attribute
+from autocompress.graph.index import attribute
 from autocompress.passes.quantize.weights import QuantizedWeight
-
-if TYPE_CHECKING:
-    from autocompress.passes.quantize.emit import GraphWriter
+from autocompress.passes.quantize.writer import GraphWriter
 
 
 class DynamicWriter:
     """Writes the dynamic form of nodes; units that read one tensor share its quantization."""
 
-    def __init__(self, writer: GraphWriter, index: GraphIndex) -> None:
+    def __init__(self, writer: GraphWriter) -> None:
         self._writer = writer
-        self._index = index
-        self._done: set[str] = set()
+        self._quantized: set[str] = set()
 
     def write(self, node: onnx.NodeProto, source: str, weight: QuantizedWeight) -> None:
         """Appends the dynamic form of a MatMul or Gemm whose activation input is now called ``source``."""
-        quantized, scale, zero_point = (f"{source}_dynamic_{part}" for part in ("quantized", "scale", "zero_point"))
-        if source not in self._done:
-            self._done.add(source)
-            self._writer.node(
-                "DynamicQuantizeLinear", [source], [quantized, scale, zero_point], f"{source}_dynamic_quantize"
-            )
-        values, zero_points = weight.values, weight.zero_points
-        if weight.axis == 0 or (weight.axis is None and _transposed(node)):
-            values = np.ascontiguousarray(values.T)
-        name = node.name
-        constant = self._writer.constant
-        self._writer.node(
+        write = self._writer
+        quantized, scale, zero_point = self._quantize(source)
+        owner = node.name
+        integer, cast, scales = (write.name(owner, part) for part in ("integer", "cast", "scales"))
+        weight_inputs = [
+            write.constant(owner, "weight_t", _columns_last(node, weight)),
+            write.constant(owner, "weight_zero", weight.zero_points),
+        ]
+        write.node(
             "MatMulInteger",
-            [quantized, constant(f"{name}_weight_t", values), zero_point, constant(f"{name}_weight_zero", zero_points)],
-            [f"{name}_integer"],
-            f"{name}_matmul_integer",
+            [quantized, weight_inputs[0], zero_point, weight_inputs[1]],
+            [integer],
+            write.name(owner, "matmul_integer"),
         )
-        self._writer.node("Cast", [f"{name}_integer"], [f"{name}_cast"], f"{name}_cast", to=onnx.TensorProto.FLOAT)
-        self._writer.node(
-            "Mul", [scale, constant(f"{name}_weight_scale", weight.scales)], [f"{name}_scales"], f"{name}_scales"
-        )
-        bias = node.input[2] if node.op_type == "Gemm" and len(node.input) > 2 and node.input[2] else None
-        product = f"{name}_product" if bias else node.output[0]
-        self._writer.node("Mul", [f"{name}_cast", f"{name}_scales"], [product], f"{name}_rescale")
+        write.node("Cast", [integer], [cast], cast, to=onnx.TensorProto.FLOAT)
+        write.node("Mul", [scale, write.constant(owner, "weight_scale", weight.scales)], [scales], scales)
+        bias = node.input[2] if node.op_type == "Gemm" and len(node.input) > 2 else ""
+        product = write.name(owner, "product") if bias else node.output[0]
+        write.node("Mul", [cast, scales], [product], write.name(owner, "rescale"))
         if bias:
-            self._writer.node("Add", [product, bias], [node.output[0]], f"{name}_add_bias")
+            write.node("Add", [product, bias], [node.output[0]], write.name(owner, "add_bias"))
+
+    def _quantize(self, source: str) -> tuple[str, str, str]:
+        quantized, scale, zero_point = (
+            self._writer.name(source, f"dynamic_{part}") for part in ("quantized", "scale", "zero_point")
+        )
+        if source not in self._quantized:
+            self._quantized.add(source)
+            self._writer.node(
+                "DynamicQuantizeLinear",
+                [source],
+                [quantized, scale, zero_point],
+                self._writer.name(source, "dynamic_quantize"),
+            )
+        return quantized, scale, zero_point
 
 
-def _transposed(node: onnx.NodeProto) -> bool:
-    return node.op_type == "Gemm" and bool(attribute(node, "transB", 0))
+def _columns_last(node: onnx.NodeProto, weight: QuantizedWeight) -> np.ndarray[tuple[int, ...], np.dtype[np.generic]]:
+    """The integers with inputs first and output channels last, as MatMulInteger wants them."""
+    transposed = node.op_type == "Gemm" and bool(attribute(node, "transB", 0))
+    return np.ascontiguousarray(weight.values.T) if transposed else weight.values

@@ -3,39 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import helper, numpy_helper
 
 from autocompress.calibration.scheme import Scheme, quantization_parameters, quantize
-from autocompress.graph.index import GraphIndex, attribute, captured_names
+from autocompress.graph.index import GraphIndex
+from autocompress.graph.rewrite import tensor_names
+from autocompress.graph.walk import names_read, rename_reads, subgraphs
 from autocompress.passes.quantize.bias import integer_bias, overflowing_channels
 from autocompress.passes.quantize.config import QuantizeConfig
 from autocompress.passes.quantize.dynamic import DynamicWriter
 from autocompress.passes.quantize.plan import Plan
 from autocompress.passes.quantize.units import Unit
-from autocompress.passes.quantize.weights import QuantizedWeight, WeightQuantizer
-
-
-@dataclass
-class GraphWriter:
-    """Collects the nodes and initializers of the new graph, in order."""
-
-    nodes: list[onnx.NodeProto] = field(default_factory=list)
-    initializers: dict[str, onnx.TensorProto] = field(default_factory=dict)
-
-    def node(self, op_type: str, inputs: list[str], outputs: list[str], name: str, **attributes: object) -> None:
-        """Appends one node."""
-        self.nodes.append(helper.make_node(op_type, inputs, outputs, name=name, **attributes))
-
-    def constant(self, name: str, values: npt.NDArray[np.generic]) -> str:
-        """Adds a weight once; returns its name."""
-        if name not in self.initializers:
-            self.initializers[name] = numpy_helper.from_array(np.asarray(values, order="C"), name)
-        return name
+from autocompress.passes.quantize.weights import WeightQuantizer
+from autocompress.passes.quantize.writer import GraphWriter
 
 
 class QdqEmitter:
@@ -58,14 +41,14 @@ class QdqEmitter:
         self._weights = weights
         self._ranges = ranges
         self._biases = biases
-        self._writer = GraphWriter()
-        self._dynamic = DynamicWriter(self._writer, index)
+        self._writer = GraphWriter(tensor_names(model) | set(index.nodes))
+        self._dynamic = DynamicWriter(self._writer)
         self._unit_of = {unit.name: unit for unit in plan.int8_units}
         self._dynamic_of = {unit.name: unit for unit in plan.dynamic_units}
         self._scheme = Scheme(
             dtype=config.activation_dtype, symmetric=config.activation_symmetric, granularity="per_tensor"
         )
-        self._scales: dict[str, float] = {}
+        self._parameters_of: dict[str, tuple[float, str, str]] = {}
 
     def emit(self) -> onnx.ModelProto:
         """The quantized model; the given one is not changed."""
@@ -91,7 +74,11 @@ class QdqEmitter:
         copy = onnx.NodeProto()
         copy.CopyFrom(node)
         for i, name in enumerate(node.input):
-            copy.input[i] = self._read(node, name)
+            if name:
+                copy.input[i] = self._read(node, name)
+        if next(subgraphs(copy), None) is not None:
+            # Bodies read what an int8 unit produced through its Dequantize, like everybody else.
+            rename_reads([copy], {name: self._read(node, name) for name in names_read(node) & self._plan.produced})
         for i, name in enumerate(node.output):
             copy.output[i] = self._raw(name)
         unit = self._unit_of.get(node.name)
@@ -102,47 +89,54 @@ class QdqEmitter:
         return copy
 
     def _read(self, node: onnx.NodeProto, name: str) -> str:
-        if name in self._plan.produced:
-            # A graph output that is int8-produced keeps its name for the dequantized form.
-            return name if name in self._index.outputs else f"{name}_dequantized"
-        if name in self._plan.quantized and node.name in self._plan.int8_nodes:
-            return f"{name}_dequantized"
+        if name in self._plan.produced or (name in self._plan.quantized and node.name in self._plan.int8_nodes):
+            return self._dequantized(name)
         return name
 
     def _raw(self, name: str) -> str:
-        return f"{name}_raw" if name in self._index.outputs and name in self._plan.produced else name
+        return self._writer.name(name, "raw") if self._keeps_its_name(name) else name
+
+    def _dequantized(self, name: str) -> str:
+        return name if self._keeps_its_name(name) else self._writer.name(name, "dequantized")
+
+    def _keeps_its_name(self, name: str) -> bool:
+        # A graph output that is int8-produced keeps its name for the dequantized form.
+        return name in self._index.outputs and name in self._plan.produced
 
     def _quantize_dequantize(self, source: str, name: str) -> None:
-        root = self._plan.quantized[name]
-        scale_name, zero_name = self._parameters(root)
-        produced_output = name in self._index.outputs and name in self._plan.produced
-        dequantized = name if produced_output else f"{name}_dequantized"
-        quantized = f"{name}_quantized"
-        self._writer.node("QuantizeLinear", [source, scale_name, zero_name], [quantized], f"{name}_quantize")
-        self._writer.node("DequantizeLinear", [quantized, scale_name, zero_name], [dequantized], f"{name}_dequantize")
+        _, scale_name, zero_name = self._parameters(self._plan.quantized[name])
+        quantized = self._writer.name(name, "quantized")
+        for op_type, before, after, part in (
+            ("QuantizeLinear", source, quantized, "quantize"),
+            ("DequantizeLinear", quantized, self._dequantized(name), "dequantize"),
+        ):
+            self._writer.node(op_type, [before, scale_name, zero_name], [after], self._writer.name(name, part))
 
-    def _parameters(self, root: str) -> tuple[str, str]:
-        if root not in self._scales:
-            low, high = self._ranges[root]
-            scale, zero_point = quantization_parameters(low, high, self._scheme)
-            self._scales[root] = float(scale)
-            self._writer.constant(f"{root}_scale", np.array(scale, np.float32))
-            self._writer.constant(f"{root}_zero_point", np.array(zero_point, self._config.activation_dtype))
-        return f"{root}_scale", f"{root}_zero_point"
+    def _parameters(self, root: str) -> tuple[float, str, str]:
+        """Scale of a tensor, and the names of its scale and zero point."""
+        if root not in self._parameters_of:
+            scale, zero_point = quantization_parameters(*self._ranges[root], self._scheme)
+            self._parameters_of[root] = (
+                float(scale),
+                self._writer.constant(root, "scale", np.array(scale, np.float32)),
+                self._writer.constant(root, "zero_point", np.array(zero_point, self._config.activation_dtype)),
+            )
+        return self._parameters_of[root]
 
     def _write_weight(self, copy: onnx.NodeProto, node: onnx.NodeProto, unit: Unit) -> None:
         weight = self._weights.quantized(unit, self._config)
         bias = self._bias(unit)
-        input_scale = self._scale_of(node.input[0])
+        input_scale, _, _ = self._parameters(self._plan.quantized[node.input[0]])
         if bias is not None:
-            weight = self._weights.widened(unit, weight, overflowing_channels(bias, input_scale, weight.scales), bias, input_scale)
-        copy.input[1] = self._write_dequantized_constant(
-            f"{unit.name}_weight", weight.values, weight.scales, weight.zero_points, weight.axis
+            over = overflowing_channels(bias, input_scale, weight.scales)
+            weight = self._weights.widened(unit, weight, over, bias, input_scale)
+        copy.input[1] = self._write_constant(
+            unit.name, "weight", weight.values, weight.scales, weight.zero_points, weight.axis
         )
         if bias is None:
             return
         integers, scales = integer_bias(bias, input_scale, weight.scales)
-        name = self._write_dequantized_constant(f"{unit.name}_bias", integers, scales, None, None if scales.ndim == 0 else 0)
+        name = self._write_constant(unit.name, "bias", integers, scales, None, 0 if scales.ndim else None)
         if len(copy.input) > 2:
             copy.input[2] = name
         else:
@@ -153,11 +147,6 @@ class QdqEmitter:
             return np.asarray(self._biases[unit.name], np.float32)
         return None if unit.bias is None else self._index.weight(unit.bias).astype(np.float32)
 
-    def _scale_of(self, tensor: str) -> float:
-        root = self._plan.quantized[tensor]
-        self._parameters(root)
-        return self._scales[root]
-
     def _write_constant_operands(self, copy: onnx.NodeProto, node: onnx.NodeProto) -> None:
         for i, name in enumerate(node.input):
             if name and self._index.is_constant(name):
@@ -165,55 +154,47 @@ class QdqEmitter:
                 scale, zero_point = quantization_parameters(
                     min(float(values.min()), 0.0), max(float(values.max()), 0.0), self._scheme
                 )
-                scale_array = np.array(scale, np.float32)
-                zero_array = np.array(zero_point, self._config.activation_dtype)
-                integers = quantize(values, scale_array, zero_array, self._scheme)
-                copy.input[i] = self._write_dequantized_constant(
-                    f"{node.name}_operand{i}", integers, scale_array, zero_array, None
+                integers = quantize(values, scale, zero_point, self._scheme)
+                zero = np.array(zero_point, self._config.activation_dtype)
+                copy.input[i] = self._write_constant(
+                    node.name, f"operand{i}", integers, np.array(scale, np.float32), zero, None
                 )
 
-    def _write_dequantized_constant(
+    def _write_constant(
         self,
-        name: str,
+        owner: str,
+        part: str,
         values: npt.NDArray[np.generic],
         scales: npt.NDArray[np.float32],
         zero_points: npt.NDArray[np.generic] | None,
         axis: int | None,
     ) -> str:
+        """Writes integers and their Dequantize; returns the name of the dequantized tensor."""
+        write = self._writer
         inputs = [
-            self._writer.constant(f"{name}_quantized", values),
-            self._writer.constant(f"{name}_scale", scales),
+            write.constant(owner, f"{part}_quantized", values),
+            write.constant(owner, f"{part}_scale", scales),
         ]
         if zero_points is not None:
-            inputs.append(self._writer.constant(f"{name}_zero_point", zero_points))
+            inputs.append(write.constant(owner, f"{part}_zero_point", zero_points))
         attributes = {} if axis is None else {"axis": axis}
-        self._writer.node("DequantizeLinear", inputs, [f"{name}_dequantized"], f"{name}_dequantize", **attributes)
-        return f"{name}_dequantized"
+        result = write.name(owner, f"{part}_dequantized")
+        write.node("DequantizeLinear", inputs, [result], write.name(owner, f"{part}_dequantize"), **attributes)
+        return result
 
     def _assemble(self) -> onnx.ModelProto:
-        used = {name for node in self._writer.nodes for name in node.input}
-        for node in self._writer.nodes:
-            used.update(captured_names(node))
-        used.update(self._index.outputs)
         graph = self._model.graph
-        kept = [w for w in graph.initializer if w.name in used]
+        used = {name for node in self._writer.nodes for name in names_read(node)} | self._index.outputs
         result = onnx.ModelProto()
         for name in ("ir_version", "producer_name", "domain", "model_version"):
             setattr(result, name, getattr(self._model, name))
         result.opset_import.extend(self._model.opset_import)
+        result.metadata_props.extend(self._model.metadata_props)
         result.functions.extend(self._model.functions)
         result.graph.name = graph.name
         result.graph.input.extend(graph.input)
         result.graph.output.extend(graph.output)
         result.graph.node.extend(self._writer.nodes)
-        result.graph.initializer.extend(kept)
-        result.graph.initializer.extend(self._writer.initializers.values())
+        result.graph.initializer.extend(w for w in graph.initializer if w.name in used)
+        result.graph.initializer.extend(self._writer.initializers)
         return result
-
-
-def conv_groups(node: onnx.NodeProto) -> int:
-    """Groups of a convolution; 1 for every other node."""
-    return int(str(attribute(node, "group", 1))) if node.op_type == "Conv" else 1
-
-
-__all__ = ["GraphWriter", "QdqEmitter", "QuantizedWeight", "conv_groups"]

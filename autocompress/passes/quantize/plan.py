@@ -5,8 +5,8 @@
   reads it.
 * A tensor that an int8 unit produces is read by everybody through its Dequantize; a tensor that a float node produces
   is read through Quantize/Dequantize by int8 units only, so float neighbours lose nothing.
-* A matrix product followed by the Add of a constant writes int8 as well: runtimes merge the pair into a float Gemm
-  before they look at its precision.
+* A product with a constant matrix followed by the Add of a constant writes int8 as well: runtimes merge the pair into
+  a float Gemm before they look at its precision.
 * An operator that only moves data, between an int8 producer and an int8 reader, moves int8 and keeps the range of
   what it moves.
 """
@@ -59,7 +59,7 @@ def make_plan(
     produced = {
         u.output: u.output
         for u in int8_units
-        if u.op_type not in _FLOAT_OUTPUT_POSSIBLE or u.output in wanted or _feeds_constant_add(index, u.output)
+        if u.op_type not in _FLOAT_OUTPUT_POSSIBLE or u.output in wanted or _merges_with_add(index, u)
     }
     int8_nodes = {u.nodes[0] for u in int8_units}
     for node in index.graph.node:
@@ -92,10 +92,10 @@ def is_transparent(node: onnx.NodeProto, rules: QuantizationRules) -> bool:
     return not (node.op_type == "MaxPool" and len(node.output) > 1)
 
 
-def _feeds_constant_add(index: GraphIndex, tensor: str) -> bool:
-    return any(
+def _merges_with_add(index: GraphIndex, unit: Unit) -> bool:
+    return unit.weight is not None and any(
         reader.op_type == "Add" and any(index.is_constant(name) for name in reader.input)
-        for reader in index.consumers.get(tensor, [])
+        for reader in index.consumers.get(unit.output, [])
     )
 
 

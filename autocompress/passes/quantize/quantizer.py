@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,14 +14,16 @@ from autocompress.errors import RecipeError
 from autocompress.graph.index import GraphIndex
 from autocompress.passes.quantize.bias import corrected_bias
 from autocompress.passes.quantize.config import FP32, QuantizeConfig
-from autocompress.passes.quantize.emit import QdqEmitter, conv_groups
+from autocompress.passes.quantize.emit import QdqEmitter
 from autocompress.passes.quantize.plan import Plan, make_plan
 from autocompress.passes.quantize.units import Unit, find_units
-from autocompress.passes.quantize.weights import WeightQuantizer
+from autocompress.passes.quantize.weights import WeightQuantizer, channel_axis, conv_groups
 from autocompress.runtimes.protocol import QuantizationRules
 
+FloatArray = npt.NDArray[np.float32]
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class QuantizePayload:
     """What a configuration took from the data: with it, the same bytes can be made again without data.
 
@@ -32,7 +33,7 @@ class QuantizePayload:
     """
 
     ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
-    biases: dict[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+    biases: dict[str, FloatArray] = field(default_factory=dict)
 
 
 class Quantizer:
@@ -48,7 +49,9 @@ class Quantizer:
         self._index = GraphIndex(model)
         self.units: tuple[Unit, ...] = find_units(self._index, rules, float_tensors)
         self._weights = WeightQuantizer(self._index)
+        self._statistics: Statistics | None = None
         self._ranges: dict[tuple[str, str, str, bool], tuple[float, float]] = {}
+        self._biases: dict[tuple[str, str, str, str], FloatArray | None] = {}
 
     @property
     def tensors(self) -> tuple[str, ...]:
@@ -84,6 +87,10 @@ class Quantizer:
         Raises:
             RecipeError: when a tensor that the plan needs has no statistics.
         """
+        if statistics is not self._statistics:
+            self._statistics = statistics
+            self._ranges.clear()
+            self._biases.clear()
         plan = self.plan(config)
         ranges = {tensor: self._range(tensor, config, statistics) for tensor in plan.range_tensors}
         biases = self._corrections(config, plan, statistics) if config.bias_correction else {}
@@ -93,13 +100,15 @@ class Quantizer:
         """The quantized model.
 
         Raises:
-            RecipeError: when the payload lacks a range that the plan needs.
+            RecipeError: when the payload lacks a range that the plan needs, or a bias does not fit its unit.
         """
         plan = self.plan(config)
+        self._check_biases(plan, payload)
         missing = [tensor for tensor in plan.range_tensors if tensor not in payload.ranges]
         if missing:
             raise RecipeError(
-                f"the recipe carries no range for {len(missing)} tensors (first: {missing[0]!r}); give --data to find them"
+                f"the recipe carries no range for {len(missing)} tensors (first: {missing[0]!r}); "
+                "give --data to find them"
             )
         emitter = QdqEmitter(self._model, self._index, config, plan, self._weights, payload.ranges, payload.biases)
         return emitter.emit()
@@ -119,27 +128,37 @@ class Quantizer:
             self._ranges[key] = (float(found.low), float(found.high))
         return self._ranges[key]
 
-    def _corrections(
-        self, config: QuantizeConfig, plan: Plan, statistics: Statistics
-    ) -> dict[str, npt.NDArray[np.float32]]:
-        biases: dict[str, npt.NDArray[np.float32]] = {}
+    def _corrections(self, config: QuantizeConfig, plan: Plan, statistics: Statistics) -> dict[str, FloatArray]:
+        found: dict[str, FloatArray] = {}
         for unit in plan.int8_units:
-            # MatMul has no bias operand to correct.
-            if unit.weight is None or unit.op_type not in ("Conv", "Gemm") or unit.inputs[0] not in statistics:
-                continue
-            means = statistics[unit.inputs[0]].channel_mean
-            weight = self._weights.quantized(unit, config)
-            groups = conv_groups(self._index.nodes[unit.name])
-            if means is None or means.shape[0] != groups * weight.rounding_error.shape[1]:
-                continue
-            bias = None if unit.bias is None else self._index.weight(unit.bias).astype(np.float32)
-            biases[unit.name] = corrected_bias(bias, weight, means, groups)
-        return biases
+            key = (unit.name, config.weight_dtype, config.weight_granularity, config.weight_range)
+            if key not in self._biases:
+                self._biases[key] = self._correction(unit, config, statistics)
+            bias = self._biases[key]
+            if bias is not None:
+                found[unit.name] = bias
+        return found
 
+    def _correction(self, unit: Unit, config: QuantizeConfig, statistics: Statistics) -> FloatArray | None:
+        # MatMul has no bias operand to correct.
+        if unit.weight is None or unit.op_type not in ("Conv", "Gemm") or unit.inputs[0] not in statistics:
+            return None
+        means = statistics[unit.inputs[0]].channel_mean
+        error = self._weights.rounding_error(unit, self._weights.quantized(unit, config))
+        groups = conv_groups(self._index.nodes[unit.name])
+        if means is None or means.shape != (groups * error.shape[1],):
+            return None
+        bias = None if unit.bias is None else self._index.weight(unit.bias).astype(np.float32)
+        return corrected_bias(bias, error, means, groups)
 
-def precisions_of(units: Mapping[str, str]) -> dict[str, int]:
-    """How many units have each precision."""
-    counts: dict[str, int] = {}
-    for precision in units.values():
-        counts[precision] = counts.get(precision, 0) + 1
-    return counts
+    def _check_biases(self, plan: Plan, payload: QuantizePayload) -> None:
+        for unit in plan.int8_units:
+            if unit.name not in payload.biases or unit.weight is None:
+                continue
+            channels = self._index.initializers[unit.weight].dims[channel_axis(self._index.nodes[unit.name])]
+            bias = payload.biases[unit.name]
+            if bias.shape != (channels,) or not np.isfinite(bias).all():
+                raise RecipeError(
+                    f"the recipe's bias for unit {unit.name!r} is not {channels} finite numbers; "
+                    "give the recipe as it was written"
+                )

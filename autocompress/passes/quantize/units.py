@@ -12,6 +12,7 @@ import onnx
 
 from autocompress.graph.index import GraphIndex, attribute
 from autocompress.passes.quantize.config import FP32, INT8, INT8_DYNAMIC
+from autocompress.passes.quantize.infinite import possibly_infinite
 from autocompress.runtimes.protocol import QuantizationRules
 
 
@@ -27,7 +28,6 @@ class Unit:
         output: tensor it produces, after the fused activation.
         weight: name of its constant weight, or None for an operator without weights.
         bias: name of its constant bias, or None.
-        nonnegative: whether its output cannot be negative (it ends in Relu or Clip from zero).
         options: precisions it can have, FP32 first.
     """
 
@@ -38,7 +38,6 @@ class Unit:
     output: str
     weight: str | None
     bias: str | None
-    nonnegative: bool
     options: tuple[str, ...]
 
 
@@ -48,15 +47,15 @@ def find_units(index: GraphIndex, rules: QuantizationRules, float_tensors: froze
     Args:
         index: the normalized, folded graph.
         rules: what the runtime fuses.
-        float_tensors: names of the tensors known to be float32 (others, such as ids and masks, are never quantized).
+        float_tensors: names of the tensors and weights known to be float32 (others, such as ids and masks, are never
+            quantized).
     """
-    found = (_unit(node, index, rules, float_tensors) for node in index.graph.node)
+    usable = float_tensors - possibly_infinite(index, float_tensors)
+    found = (_unit(node, index, rules, usable) for node in index.graph.node)
     return tuple(unit for unit in found if unit is not None)
 
 
-def _unit(
-    node: onnx.NodeProto, index: GraphIndex, rules: QuantizationRules, float_tensors: frozenset[str]
-) -> Unit | None:
+def _unit(node: onnx.NodeProto, index: GraphIndex, rules: QuantizationRules, usable: frozenset[str]) -> Unit | None:
     weighted = node.op_type in rules.weighted_ops and _has_constant_weight(node, index)
     if node.domain or not (weighted or node.op_type in rules.joint_ops or _is_matmul_of_activations(node, rules)):
         return None
@@ -64,9 +63,9 @@ def _unit(
     constants = [n for n in node.input if n and index.is_constant(n)]
     if not weighted and constants and not _constants_allowed(node, constants, index):
         return None
-    if not activations or not all(name in float_tensors for name in (*activations, *node.output)):
+    if not activations or not all(name in usable for name in (*activations, *constants, *node.output)):
         return None
-    nodes, output, nonnegative = _with_fused_activation(node, index, rules)
+    nodes, output = _with_fused_activation(node, index, rules)
     options = [FP32, INT8]
     if weighted and node.op_type in rules.dynamic_ops and _dynamic_possible(node):
         options.append(INT8_DYNAMIC)
@@ -78,7 +77,6 @@ def _unit(
         output=output,
         weight=node.input[1] if weighted else None,
         bias=node.input[2] if weighted and len(node.input) > 2 and node.input[2] else None,
-        nonnegative=nonnegative,
         options=tuple(options),
     )
 
@@ -112,11 +110,7 @@ def _is_matmul_of_activations(node: onnx.NodeProto, rules: QuantizationRules) ->
 def _constants_allowed(node: onnx.NodeProto, constants: list[str], index: GraphIndex) -> bool:
     # Add and Mul with one constant operand have integer kernels; elsewhere constants are parameters (axes, sizes)
     # that the integer forms do not take.
-    return (
-        node.op_type in ("Add", "Mul")
-        and len(constants) == 1
-        and index.initializers[constants[0]].data_type == onnx.TensorProto.FLOAT
-    )
+    return node.op_type in ("Add", "Mul") and len(constants) == 1 and 0 not in index.initializers[constants[0]].dims
 
 
 def _dynamic_possible(node: onnx.NodeProto) -> bool:
@@ -125,16 +119,16 @@ def _dynamic_possible(node: onnx.NodeProto) -> bool:
 
 def _with_fused_activation(
     node: onnx.NodeProto, index: GraphIndex, rules: QuantizationRules
-) -> tuple[tuple[str, ...], str, bool]:
+) -> tuple[tuple[str, ...], str]:
     output = node.output[0]
     follower = index.sole_consumer(output)
-    if follower is None or follower.op_type not in rules.fused_activations or follower.input[0] != output:
-        return (node.name,), output, False
-    if follower.op_type == "Relu":
-        return (node.name, follower.name), follower.output[0], True
-    if follower.op_type == "Clip" and _clips_at_zero(follower, index):
-        return (node.name, follower.name), follower.output[0], True
-    return (node.name,), output, False
+    if follower is None or follower.domain or follower.op_type not in rules.fused_activations:
+        return (node.name,), output
+    if follower.input[0] != output:
+        return (node.name,), output
+    if follower.op_type == "Relu" or (follower.op_type == "Clip" and _clips_at_zero(follower, index)):
+        return (node.name, follower.name), follower.output[0]
+    return (node.name,), output
 
 
 def _clips_at_zero(node: onnx.NodeProto, index: GraphIndex) -> bool:

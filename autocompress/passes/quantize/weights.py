@@ -1,4 +1,4 @@
-"""Quantizes the weights of units, once per scheme: activation choices do not change them, so trials share the result."""
+"""Quantizes the weights of units, once per scheme: activations do not change them, so trials share the result."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FloatArray = npt.NDArray[np.float32]
 BIAS_LIMIT = 2.0**30
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class QuantizedWeight:
     """A weight in integers.
 
@@ -29,31 +29,47 @@ class QuantizedWeight:
         scales: float32, of shape () per tensor or (channels,) per output channel.
         zero_points: of the dtype of ``values`` and the shape of ``scales``.
         axis: output-channel axis, or None per tensor.
-        rounding_error: ``weight - dequantized``, reduced to what bias correction needs: its sum over the kernel
-            positions, of shape (output channels, input channels of one group).
     """
 
     values: npt.NDArray[np.generic]
     scales: FloatArray
     zero_points: npt.NDArray[np.generic]
     axis: int | None
-    rounding_error: FloatArray
+
+    @property
+    def scheme(self) -> Scheme:
+        """Its integer type, symmetry and granularity."""
+        return Scheme(
+            dtype=str(self.values.dtype),
+            symmetric=self.values.dtype == np.int8,
+            granularity="per_tensor" if self.axis is None else "per_channel",
+            axis=self.axis,
+        )
 
 
 class WeightQuantizer:
-    """Quantizes weights on demand and remembers them by unit and scheme."""
+    """Quantizes weights on demand and remembers them by weight and scheme; units may share a weight."""
 
     def __init__(self, index: GraphIndex) -> None:
         self._index = index
-        self._done: dict[tuple[str, str, str, str], QuantizedWeight] = {}
+        self._done: dict[tuple[str, int, str, str, str], QuantizedWeight] = {}
 
     def quantized(self, unit: Unit, config: QuantizeConfig) -> QuantizedWeight:
         """The integer weight of ``unit`` under ``config``."""
         assert unit.weight is not None
-        key = (unit.name, config.weight_dtype, config.weight_granularity, config.weight_range)
+        axis = channel_axis(self._index.nodes[unit.name])
+        key = (unit.weight, axis, config.weight_dtype, config.weight_granularity, config.weight_range)
         if key not in self._done:
-            self._done[key] = self._quantize(unit, config)
+            self._done[key] = self._quantize(unit, config, axis)
         return self._done[key]
+
+    def rounding_error(self, unit: Unit, weight: QuantizedWeight) -> FloatArray:
+        """``weight - dequantized``, summed over the kernel positions, of shape (channels, inputs of one group)."""
+        error = self._float(unit) - dequantize(weight.values, weight.scales, weight.zero_points, weight.scheme)
+        if error.ndim == 2:
+            return error if channel_axis(self._index.nodes[unit.name]) == 0 else error.T
+        summed: FloatArray = error.sum(axis=tuple(range(2, error.ndim)), dtype=np.float32)
+        return summed
 
     def widened(
         self,
@@ -63,32 +79,27 @@ class WeightQuantizer:
         bias: FloatArray,
         input_scale: float,
     ) -> QuantizedWeight:
-        """Coarser scales for the channels whose bias would not fit int32 (their weights are close to zero)."""
+        """Coarser scales for the channels whose bias would not fit int32 (their weights are close to zero).
+
+        Args:
+            unit: the unit.
+            weight: its integer weight.
+            channels: which channels, of shape (channels,).
+            bias: of shape (channels,).
+            input_scale: scale of the unit's input.
+        """
         if not channels.any():
             return weight
-        assert unit.weight is not None
-        axis = channel_axis(self._index.nodes[unit.name])
         needed = np.abs(bias.astype(np.float64)) / (input_scale * BIAS_LIMIT)
         if weight.axis is None:
             scales = np.array(max(float(weight.scales), float(needed.max())), np.float32)
         else:
             scales = np.where(channels, np.maximum(weight.scales, needed), weight.scales).astype(np.float32)
-        scheme = Scheme(
-            dtype=str(weight.values.dtype),
-            symmetric=weight.values.dtype == np.int8,
-            granularity="per_tensor" if weight.axis is None else "per_channel",
-            axis=weight.axis,
-        )
-        values = quantize(
-            self._index.weight(unit.weight).astype(np.float32), scales, weight.zero_points, scheme
-        )
-        error = self._index.weight(unit.weight) - dequantize(values, scales, weight.zero_points, scheme)
-        return QuantizedWeight(values, scales, weight.zero_points, weight.axis, _per_channel_pair(error, axis))
+        values = quantize(self._float(unit), scales, weight.zero_points, weight.scheme)
+        return QuantizedWeight(values, scales, weight.zero_points, weight.axis)
 
-    def _quantize(self, unit: Unit, config: QuantizeConfig) -> QuantizedWeight:
-        assert unit.weight is not None
-        weight = self._index.weight(unit.weight).astype(np.float32)
-        axis = channel_axis(self._index.nodes[unit.name])
+    def _quantize(self, unit: Unit, config: QuantizeConfig, axis: int) -> QuantizedWeight:
+        weight = self._float(unit)
         per_channel = config.weight_granularity == "per_channel"
         scheme = Scheme(
             dtype=config.weight_dtype,
@@ -96,16 +107,13 @@ class WeightQuantizer:
             granularity=config.weight_granularity,
             axis=axis if per_channel else None,
         )
-        scales, zero_points = weight_scales(weight, scheme, config.weight_range)
+        scales, zero_points = weight_scales(weight, scheme, config.weight_range, name=str(unit.weight))
         values = quantize(weight, scales, zero_points, scheme)
-        error = weight - dequantize(values, scales, zero_points, scheme)
-        return QuantizedWeight(
-            values=values,
-            scales=scales,
-            zero_points=zero_points,
-            axis=axis if per_channel else None,
-            rounding_error=_per_channel_pair(error, axis),
-        )
+        return QuantizedWeight(values, scales, zero_points, scheme.axis)
+
+    def _float(self, unit: Unit) -> FloatArray:
+        assert unit.weight is not None
+        return self._index.weight(unit.weight).astype(np.float32, copy=False)
 
 
 def channel_axis(node: onnx.NodeProto) -> int:
@@ -117,8 +125,6 @@ def channel_axis(node: onnx.NodeProto) -> int:
     return 0
 
 
-def _per_channel_pair(error: FloatArray, axis: int) -> FloatArray:
-    if error.ndim == 2:
-        return np.ascontiguousarray(error if axis == 0 else error.T)
-    summed: FloatArray = error.sum(axis=tuple(range(2, error.ndim)), dtype=np.float32)
-    return summed
+def conv_groups(node: onnx.NodeProto) -> int:
+    """Groups of a convolution; 1 for every other node."""
+    return int(str(attribute(node, "group", 1))) if node.op_type == "Conv" else 1

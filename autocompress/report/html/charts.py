@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from autocompress.measurement import Interval
 from autocompress.report.agreement import Pair
 from autocompress.report.points import Point, Points
 from autocompress.report.recipes import describe_steps
+from autocompress.report.window import padded
 from autocompress.report.wording import Scale, bounds, milliseconds, size, times
 from autocompress.store.records import CandidateRecord
 
@@ -48,11 +50,11 @@ def agreement_chart(series: Mapping[str, Sequence[Pair]], *, factor: float, axis
             trace["error_x"] = bars([(p.predicted, p.interval) for p in pairs], factor, "$verified")
         traces.append(trace)
     values = [value for trace in traces for value in (*trace["x"], *trace["y"])]
-    limits = padded(min(values), max(values)) if values else [0.0, 1.0]
+    limits = padded(min(values), max(values)) if values else (0.0, 1.0)
     shapes = _diagonal(limits, band)
     layout = {
-        "xaxis": {"title": {"text": f"predicted {axis}"}, "range": limits},
-        "yaxis": {"title": {"text": f"measured {axis}"}, "range": limits},
+        "xaxis": {"title": {"text": f"predicted {axis}"}, "range": list(limits)},
+        "yaxis": {"title": {"text": f"measured {axis}"}, "range": list(limits)},
         "shapes": shapes,
         "hovermode": "closest",
     }
@@ -141,26 +143,19 @@ def bars(values: Sequence[tuple[float, Interval | None]], factor: float, color: 
     }
 
 
-def padded(low: float, high: float) -> list[float]:
-    """A range with room at both ends."""
-    margin = 0.06 * (high - low) or 0.06 * abs(high) or 1.0
-    return [low - margin, high + margin]
-
-
 def _diagonal(limits: Sequence[float], band: float | None) -> list[dict[str, Any]]:
     low, high = limits
     shapes: list[dict[str, Any]] = []
     if band is not None:
         low = max(low, 0.0)
-        path = f"M {low},{low * (1 - band)} L {high},{high * (1 - band)} L {high},{high * (1 + band)} L {low},{low * (1 + band)} Z"
+        corners = [(low, 1 - band), (high, 1 - band), (high, 1 + band), (low, 1 + band)]
+        path = "M " + " L ".join(f"{x},{x * slope}" for x, slope in corners) + " Z"
         shapes.append({"type": "path", "path": path, "fillcolor": "$goal", "line": {"width": 0}, "layer": "below"})
     line = {"color": "$limit", "width": 1.2, "dash": "dot"}
     return [*shapes, {"type": "line", "x0": low, "y0": low, "x1": high, "y1": high, "line": line, "layer": "below"}]
 
 
 def _wrapped(text: str) -> list[str]:
-    import textwrap
-
     return textwrap.wrap(text, _HOVER_WIDTH, subsequent_indent="  ") or [""]
 
 

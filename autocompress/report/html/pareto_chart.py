@@ -5,15 +5,15 @@ Each trace holds one kind of point and its name says which: measured points neve
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autocompress.measurement import Interval
-from autocompress.report.html.charts import Figure, Trace, bars, padded, scatter
+from autocompress.report.html.charts import Figure, Trace, bars, scatter
 from autocompress.report.points import Point, Points
 from autocompress.report.verdict import summary_scale
-from autocompress.report.wording import Scale, bounds, times
+from autocompress.report.window import drop_window, speedup_window, target_speedup
+from autocompress.report.wording import Scale, times
 
 _MOST_VISIBLE_PREDICTIONS = 300
 
@@ -34,14 +34,18 @@ def pareto(points: Points, summary: Mapping[str, Any]) -> Figure:
     if len(points.predicted) > _MOST_VISIBLE_PREDICTIONS:
         traces[0]["visible"] = "legendonly"
     lines, labels = _limits(summary, scale)
+    drops = drop_window(points, summary)
     unit = f" ({scale.drop_unit})" if scale.drop_unit else ""
     layout = {
         "xaxis": {
             "title": {"text": "speedup (baseline latency / latency)"},
             "ticksuffix": "×",
-            "range": _x_range(points, summary),
+            "range": list(speedup_window(points, summary)),
         },
-        "yaxis": {"title": {"text": f"change of accuracy{unit}"}, "range": _y_range(points, summary, scale)},
+        "yaxis": {
+            "title": {"text": f"change of accuracy{unit}"},
+            "range": [-drops[1] * scale.factor, -drops[0] * scale.factor],
+        },
         "shapes": lines,
         "annotations": labels,
         "hovermode": "closest",
@@ -120,50 +124,5 @@ def _limits(summary: Mapping[str, Any], scale: Scale) -> tuple[list[dict[str, An
     return shapes, labels
 
 
-def target_speedup(summary: Mapping[str, Any]) -> float | None:
-    """The speedup that the strictest latency target stands for; None without one."""
-    factors = [summary["target_speedup"]] if summary.get("target_speedup") is not None else []
-    baseline_ms = (summary.get("baseline") or {}).get("latency_ms")
-    if summary.get("target_latency_ms") and baseline_ms:
-        factors.append(baseline_ms / summary["target_latency_ms"])
-    return max(factors) if factors else None
-
-
 def _label(text: str, **place: object) -> dict[str, Any]:
     return {"text": text, "showarrow": False, "font": {"color": "$limit", "size": 12}, **place}
-
-
-def _x_range(points: Points, summary: Mapping[str, Any]) -> list[float]:
-    shown = [p.speedup for p in (*points.searched, *points.priced, *points.verified)]
-    target = target_speedup(summary)
-    return padded(min([1.0, *shown]), max([1.2, *shown, *([target] if target else [])]))
-
-
-def _y_range(points: Points, summary: Mapping[str, Any], scale: Scale) -> list[float]:
-    """Around the budget: a candidate that lost everything must not flatten those that matter."""
-    drops = [p.drop for p in (*points.searched, *points.priced, *points.verified)]
-    limit = summary.get("max_accuracy_drop") or 0.0
-    bars = [end for p in points.verified for end in bounds(p.drop_interval) if end is not None]
-    kept = sorted([abs(limit), *(p.drop for p in points.verified), *bars])
-    lowest = max(4 * limit, kept[-1], _middle(drops)) if drops else max(4 * limit, kept[-1])
-    highest = min([0.0, *drops, *bars])
-    low, high = padded(-min(lowest, max([limit, *drops, *bars])), -highest)
-    return [low * scale.factor, high * scale.factor] if high > low else [-1.0, 1.0]
-
-
-def out_of_view(points: Points, figure: Figure) -> int:
-    """How many measured points lie outside the range first shown."""
-    low = figure["layout"]["yaxis"]["range"][0]
-    marks = [
-        y
-        for trace in figure["data"]
-        if "search part" in trace["name"] and trace["mode"] == "markers"
-        for y in trace["y"]
-    ]
-    return sum(y < low for y in marks)
-
-
-def _middle(values: Sequence[float]) -> float:
-    """The median of the finite values."""
-    finite = sorted(value for value in values if math.isfinite(value))
-    return finite[len(finite) // 2] if finite else 0.0

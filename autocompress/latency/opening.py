@@ -1,0 +1,150 @@
+"""From a runtime and a device to an estimator: finds the table and the predictors, profiles what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from autocompress.errors import TableError
+from autocompress.latency.estimator import LatencyEstimator
+from autocompress.latency.journal import TableFile
+from autocompress.latency.locate import (
+    LocatedTable,
+    cached_table_path,
+    forced_table,
+    own_predictors_folder,
+    shipped_predictors_folder,
+    shipped_table,
+)
+from autocompress.latency.predictor import Predictors, load_predictors, table_hash
+from autocompress.latency.profile import ProfileOutcome, new_header, profile_ops, with_constants
+from autocompress.latency.table import LatencyTable, TableHeader
+from autocompress.progress import NullProgress, Progress
+from autocompress.runtimes.protocol import ExecutedOp, Runtime
+
+
+@dataclass
+class LatencySource:
+    """Everything that is known about latency for one device, runtime and thread count.
+
+    Attributes:
+        runtime: what executes models.
+        threads: intra-op threads.
+        header: what this device, runtime and thread count are.
+        base: the table that ships or was forced; None if there is none.
+        file: the user's own table, which operators are profiled into.
+        predictors: forests; None if there are none.
+        notices: sentences about what does not fit.
+    """
+
+    runtime: Runtime
+    threads: int
+    header: TableHeader
+    base: LocatedTable | None
+    file: TableFile
+    predictors: Predictors | None
+    notices: tuple[str, ...]
+
+    def profile(
+        self, ops: Iterable[ExecutedOp], *, budget_s: float | None = None, progress: Progress | None = None
+    ) -> ProfileOutcome:
+        """Measures the operators that no table has, on this device, into the user's own table.
+
+        Raises:
+            TableError: when the user's table is damaged.
+            StorageError: when it cannot be written.
+        """
+        return profile_ops(
+            self.runtime,
+            ops,
+            self.file,
+            known=self.base.table if self.base else None,
+            threads=self.threads,
+            budget_s=budget_s,
+            progress=progress,
+        )
+
+    def missing(self, ops: Iterable[ExecutedOp]) -> int:
+        """How many distinct operators no table has."""
+        table = self.table()
+        return len({op.signature.key for op in ops if table.find(op.signature) is None})
+
+    def table(self) -> LatencyTable:
+        """The base table with the user's own records added; the user's count where both have one."""
+        own = self.file.load()
+        if self.base is None:
+            return own
+        joined = LatencyTable(self.base.table.header, self.base.table)
+        for record in own:
+            if record.valid:
+                joined.add(record)
+        return joined
+
+    def estimator(self) -> LatencyEstimator:
+        """An estimator that knows everything measured so far."""
+        return LatencyEstimator(self.table(), self.predictors)
+
+
+def open_latency(
+    runtime: Runtime,
+    *,
+    threads: int = 1,
+    table: str | Path | None = None,
+    own_table: str | Path | None = None,
+    progress: Progress | None = None,
+) -> LatencySource:
+    """Finds what is known about latency here.
+
+    Args:
+        runtime: what executes models.
+        threads: intra-op threads.
+        table: a table to use whatever it is about; mismatches become notices.
+        own_table: where to keep records measured now; in the user's cache when left out.
+        progress: told the notices.
+
+    Raises:
+        TableError: when a table or predictor is damaged.
+    """
+    header = new_header(runtime, threads)
+    base = forced_table(table, header) if table is not None else shipped_table(header)
+    path = Path(own_table) if own_table is not None else cached_table_path(header)
+    notices = list(base.notices) if base else []
+    trained_on = base.path if base else None
+    predictors = _predictors(base.table.header if base else header, trained_on, path, notices)
+    progress = progress or NullProgress()
+    header = _with_constants(runtime, header, base, path)
+    for notice in notices:
+        progress.notice(notice)
+    return LatencySource(
+        runtime, threads, header, base, TableFile(path, header, progress.notice), predictors, tuple(notices)
+    )
+
+
+def _with_constants(runtime: Runtime, header: TableHeader, base: LocatedTable | None, path: Path) -> TableHeader:
+    """Takes the device's constants from where they are known; measures them only for a device nobody has profiled."""
+    if base is not None and not base.notices and base.table.header.constants:
+        return new_header(runtime, header.threads, constants=base.table.header.constants)
+    if path.is_file():
+        own = LatencyTable.load(path).header
+        if own.constants:
+            return new_header(runtime, header.threads, constants=own.constants)
+    return with_constants(runtime, header)
+
+
+def _predictors(header: TableHeader, trained_on: Path | None, own: Path, notices: list[str]) -> Predictors | None:
+    """The user's own forests before those that ship; what does not fit becomes a notice, since tables go on alone."""
+    try:
+        folder = own_predictors_folder(header)
+        if folder is not None:
+            predictors = load_predictors(folder)
+            if own.is_file() and predictors.card["table_sha256"] != table_hash(own):
+                notices.append(f"{own.name} has changed since its predictors were trained; train them again to use all")
+            return predictors
+        folder = shipped_predictors_folder(header)
+        if folder is not None:
+            return load_predictors(folder, trained_on)
+        notices.append(f"no predictors for {header.stem}; operators that no table has are priced by a bound only")
+    except TableError as error:
+        notices.append(f"{error}; until then operators that no table has are priced by a bound only")
+    return None

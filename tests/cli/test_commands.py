@@ -1,0 +1,288 @@
+"""Each command: what it hands to the api, and how it shows what comes back.  The api itself is replaced here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from autocompress import api
+from autocompress.cli.main import main
+from autocompress.errors import ModelError, TableError
+
+TIMED = {"latency_ms": 7.8, "minimum_ms": 7.5, "spread_ms": 0.05, "repeats": 40, "clock": "cpu"}
+
+CASES = {
+    "measure one": (
+        "measure",
+        ["measure", "a.onnx", "--threads", "2", "--shape", "x:1x3", "--budget", "2s", "--seed", "5"],
+        (
+            (Path("a.onnx"), None),
+            {
+                "runtime": "onnxruntime",
+                "threads": 2,
+                "batch_size": 1,
+                "shapes": {"x": (1, 3)},
+                "budget_s": 2.0,
+                "seed": 5,
+            },
+        ),
+        {"a": TIMED},
+        ["A", "7.8 ms", "cpu"],
+    ),
+    "measure two": (
+        "measure",
+        ["measure", "a.onnx", "b.onnx"],
+        (
+            (Path("a.onnx"), Path("b.onnx")),
+            {
+                "runtime": "onnxruntime",
+                "threads": 1,
+                "batch_size": 1,
+                "shapes": {},
+                "budget_s": 10.0,
+                "seed": 0,
+            },
+        ),
+        {"a": TIMED, "b": {**TIMED, "latency_ms": 3.5}, "speedup": 2.23, "speedup_ci95": [2.2, 2.26]},
+        ["B", "3.5 ms", "2.23x", "2.20x to 2.26x"],
+    ),
+    "estimate": (
+        "estimate",
+        ["estimate", "m.onnx", "--recipe", "r.json", "--explain", "--latency-table", "t.csv"],
+        (
+            (Path("m.onnx"),),
+            {
+                "recipe": Path("r.json"),
+                "runtime": "onnxruntime",
+                "threads": 1,
+                "shapes": {},
+                "latency_table": Path("t.csv"),
+                "explain": True,
+            },
+        ),
+        {
+            "latency_ms": 3.456,
+            "interval90_ms": [3.1, 3.9],
+            "coverage": 0.873,
+            "nodes": 65,
+            "ops": [{"name": "conv1", "op_type": "Conv", "latency_ms": 0.05, "share": 0.1, "source": "table"}],
+        },
+        ["3.456 ms", "3.1 ms to 3.9 ms", "87.3 %", "65", "conv1", "50 us", "10.0 %", "table"],
+    ),
+    "inspect": (
+        "inspect",
+        ["inspect", "m.onnx"],
+        (
+            (Path("m.onnx"),),
+            {"runtime": "onnxruntime", "threads": 1, "shapes": {}, "latency_table": None},
+        ),
+        {
+            "ops": [
+                {
+                    "name": "conv1",
+                    "op_type": "Conv",
+                    "shape": [1, 64, 112, 112],
+                    "dtype": "float32",
+                    "parameters": 9408,
+                    "macs": 118013952,
+                    "sparsity": 0.0,
+                    "latency_ms": None,
+                    "share": None,
+                }
+            ],
+            "totals": {"ops": 1, "parameters": 9408, "macs": 118013952, "size_bytes": 44_000_000},
+            "notices": ["'conv1' is [float]"],
+        },
+        ["conv1", "1x64x112x112", "9.41 k", "118 M", "44 MB", "'conv1' is [float]"],
+    ),
+    "sensitivity": (
+        "sensitivity",
+        ["sensitivity", "m.onnx", "--data", "d.npz", "--quiet"],
+        (
+            (Path("m.onnx"), "d.npz"),
+            {
+                "preprocess": None,
+                "runtime": "onnxruntime",
+                "threads": 1,
+                "shapes": {},
+                "latency_table": None,
+                "seed": 0,
+            },
+        ),
+        {"layers": [{"name": "conv1", "op_type": "Conv", "option": "int8", "damage": 0.01234}]},
+        ["conv1", "int8", "0.01234"],
+    ),
+    "profile": (
+        "profile",
+        ["profile", "--model", "m.onnx", "--budget", "1m30s", "-o", "t.csv", "--quiet"],
+        (
+            (Path("m.onnx"),),
+            {"runtime": "onnxruntime", "threads": 1, "shapes": {}, "budget_s": 90.0, "output": Path("t.csv")},
+        ),
+        {"table": "t.csv", "records": 120, "measured": 20, "remaining": 3, "seconds": 88.1},
+        ["t.csv", "120", "20", "88.1"],
+    ),
+    "apply": (
+        "apply_recipe",
+        ["apply", "recipe.json", "m.onnx", "-o", "out.onnx", "--data", "d.npz"],
+        ((Path("recipe.json"), Path("m.onnx"), Path("out.onnx")), {"data": "d.npz", "preprocess": None}),
+        {"model": "out.onnx", "size_bytes": 3_600_000, "steps": ["fold", "quantize"], "sha256": "ab"},
+        ["out.onnx", "3.6 MB", "fold, quantize"],
+    ),
+    "report": (
+        "report",
+        ["report", "s1", "--format", "html, PNG,html", "-o", "r", "--storage", "x.db"],
+        (("s1",), {"storage": "x.db", "formats": ("html", "png"), "output": Path("r")}),
+        {"files": ["r/report.html", "r/pareto.png"]},
+        ["r/report.html", "r/pareto.png"],
+    ),
+    "doctor": (
+        "doctor",
+        ["doctor"],
+        ((), {}),
+        {
+            "device": {"name": "cpu0", "isa": ["avx2"], "cores": 2},
+            "runtimes": [{"name": "onnxruntime", "version": "1.31.1"}],
+            "versions": {"onnx": "1.23.2"},
+            "tables": [{"name": "cpu0-ort", "matches": False, "reason": "another version"}],
+        },
+        ["cpu0", "avx2", "onnxruntime", "1.23.2", "cpu0-ort", "no", "another version"],
+    ),
+    "study list": (
+        "studies.list_studies",
+        ["study", "list", "--storage", "x.db"],
+        (("x.db",), {}),
+        [{"study": "s1", "status": "complete", "trials": 12, "speedup": 2.1}],
+        ["s1", "complete", "12", "2.10x"],
+    ),
+    "study trials": (
+        "studies.list_trials",
+        ["study", "trials", "s1"],
+        (("s1", "autocompress.db"), {}),
+        [{"number": 3, "state": "pruned", "reason": "estimated 1.2x"}],
+        ["3", "pruned", "estimated 1.2x"],
+    ),
+    "study best": (
+        "studies.best_trial",
+        ["study", "best", "s1"],
+        (("s1", "autocompress.db"), {}),
+        {"number": 3, "speedup": 2.1, "accuracy_drop": 0.004},
+        ["3", "2.10x", "0.004"],
+    ),
+    "study export": (
+        "studies.export_study",
+        ["study", "export", "s1", "-o", "s1.json"],
+        (("s1", Path("s1.json"), "autocompress.db"), {}),
+        {"path": "s1.json"},
+        ["s1.json"],
+    ),
+    "study delete": (
+        "studies.delete_study",
+        ["study", "delete", "s1", "--yes"],
+        (("s1", "autocompress.db"), {}),
+        {"study": "s1"},
+        ["deleted study 's1'"],
+    ),
+    "table list": (
+        "tables.list_tables",
+        ["table", "list"],
+        ((), {}),
+        [{"name": "cpu0-ort", "threads": 1, "records": 900, "matches": True}],
+        ["cpu0-ort", "900", "yes"],
+    ),
+    "table show": (
+        "tables.show_table",
+        ["table", "show", "t.csv"],
+        ((Path("t.csv"),), {}),
+        {"provenance": {"device": "cpu0", "threads": 1}, "ops": [{"op_type": "Conv", "records": 9}]},
+        ["cpu0", "Conv", "9"],
+    ),
+    "table validate": (
+        "tables.validate_table",
+        ["table", "validate", "t.csv"],
+        ((Path("t.csv"),), {}),
+        {"path": "t.csv", "records": 900},
+        ["t.csv is valid: 900 records"],
+    ),
+}
+
+
+@pytest.fixture
+def replace_api(monkeypatch):
+    """Puts a function in the place of one of the api's; gives the list of its calls."""
+
+    def _replace(name: str, result: object) -> list[tuple[tuple, dict]]:
+        calls: list[tuple[tuple, dict]] = []
+
+        def stand_in(*arguments, **options):
+            print("something prints where it should not")
+            options.pop("progress", None)
+            calls.append((arguments, options))
+            if isinstance(result, BaseException):
+                raise result
+            return result
+
+        module, _, function = name.rpartition(".")
+        monkeypatch.setitem(vars(api), module or name, SimpleNamespace(**{function: stand_in}) if module else stand_in)
+        return calls
+
+    return _replace
+
+
+@pytest.mark.parametrize(("name", "arguments", "call", "result", "shown"), CASES.values(), ids=CASES)
+def test_command(name, arguments, call, result, shown, replace_api, capsys):
+    calls = replace_api(name, result)
+    assert main(arguments) == 0
+    assert calls == [call]
+    captured = capsys.readouterr()
+    for text in shown:
+        assert text in captured.out
+    assert "prints where it should not" not in captured.out
+
+
+@pytest.mark.parametrize(("name", "arguments", "call", "result", "shown"), CASES.values(), ids=CASES)
+def test_command_as_json(name, arguments, call, result, shown, replace_api, capsys):
+    replace_api(name, result)
+    assert main([*arguments, "--json"]) == 0
+    captured = capsys.readouterr()
+    document = json.loads(captured.out)
+    assert document == result or result in document.values()
+    assert "prints where it should not" in captured.err
+
+
+@pytest.mark.parametrize(("name", "arguments", "call", "result", "shown"), CASES.values(), ids=CASES)
+def test_command_that_is_refused(name, arguments, call, result, shown, replace_api, capsys):
+    replace_api(name, ModelError("m.onnx is truncated; give another"))
+    assert main([*arguments, "--json"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.endswith("error: m.onnx is truncated; give another\n")
+
+
+def test_a_faulty_table_ends_with_2(replace_api):
+    replace_api("tables.validate_table", TableError("line 7: negative time"))
+    assert main(["table", "validate", "t.csv"]) == 2
+
+
+def test_deleting_asks_first(replace_api, monkeypatch, capsys):
+    import io
+    import sys
+
+    calls = replace_api("studies.delete_study", {"study": "s1"})
+    monkeypatch.setattr(sys, "stdin", io.StringIO("n\n"))
+    assert main(["study", "delete", "s1"]) == 130
+    assert calls == []
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
+    assert main(["study", "delete", "s1", "--json"]) == 0
+    assert len(calls) == 1
+    assert json.loads(capsys.readouterr().out) == {"study": "s1"}
+
+
+def test_bad_budget_is_refused_before_anything_runs(replace_api, capsys):
+    calls = replace_api("measure", {})
+    assert main(["measure", "a.onnx", "--budget", "soon"]) == 2
+    assert "duration 'soon'" in capsys.readouterr().err
+    assert calls == []
