@@ -6,7 +6,6 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 
 from autocompress.calibration.collect import collect
@@ -14,7 +13,8 @@ from autocompress.calibration.outputs import ActivationSessions
 from autocompress.calibration.statistics import Statistics
 from autocompress.data import data_spec, open_source, split_samples
 from autocompress.graph.model import fingerprint, input_specs, load_model, model_bytes, save_model, size_bytes
-from autocompress.recipe.builder import CandidateBuilder, apply_recipe as apply_frozen, prepare
+from autocompress.recipe.builder import CandidateBuilder, prepare
+from autocompress.recipe.builder import apply_recipe as apply_frozen
 from autocompress.recipe.recipe import FrozenRecipe, read_recipe
 from autocompress.runtimes import get_runtime
 from autocompress.runtimes.protocol import SessionOptions
@@ -75,6 +75,6 @@ def _calibrate(frozen: FrozenRecipe, model: onnx.ModelProto, data: Any, preproce
     sessions = ActivationSessions(builder.prepared, lambda m: engine.load(model_bytes(m), SessionOptions()))
     try:
         chosen = split_samples(len(source), 0, separate_calibration=len(source)).calibration
-        return collect(sessions, source, np.asarray(chosen), builder.quantizer.tensors)
+        return collect(sessions, source, chosen.tolist(), builder.quantizer.tensors)
     finally:
         source.close()

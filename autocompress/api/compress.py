@@ -14,6 +14,7 @@ from autocompress.api.opening import OpenRun, open_run
 from autocompress.api.request import Request, refuse_uncompressible, settle
 from autocompress.errors import NothingToCompress
 from autocompress.progress import NullProgress, Progress
+from autocompress.search.quiet import quiet_optuna
 from autocompress.search.search import run_search
 from autocompress.search.verify import Outcome
 
@@ -77,7 +78,7 @@ def compress(
         metric=metric,
         options=options,
     )
-    with open_run(request, watching) as run:
+    with quiet_optuna(), open_run(request, watching) as run:
         try:
             refuse_uncompressible(request.model)
             with _guarded(run) as executor:

@@ -17,7 +17,7 @@ from autocompress.errors import StorageError
 from autocompress.graph.model import model_bytes, save_model
 from autocompress.passes.quantize import FP32
 from autocompress.recipe.recipe import FrozenRecipe, Recipe
-from autocompress.report import write_report
+from autocompress.report import write_report, write_summary
 from autocompress.search.prices import OPTIONS
 from autocompress.search.state import SearchState
 from autocompress.search.trials import Trial
@@ -50,7 +50,8 @@ def emit(run: OpenRun, outcome: Outcome) -> Emission:
     summary = make_summary(run, outcome)
     status = "interrupted" if run.state.interrupted else "complete"
     run.store.finish_study(run.name, status=status, stop_reason=outcome.reason, summary=summary)  # type: ignore[arg-type]
-    write_report(run.store.load(run.name), summary, ("json", "html", "png", "csv"), output)
+    write_report(run.store.load(run.name), summary, ("html", "png", "csv"), output)
+    write_summary(summary, output)
     return Emission(summary)
 
 

@@ -51,7 +51,7 @@ def estimate(
     ops = _executed(engine, proto, shapes or {}, batch_size, threads)
     estimator = latency.open_estimator()
     found = estimator.estimate(ops)
-    document = {
+    document: dict[str, Any] = {
         "model": str(model),
         "recipe": None if recipe is None else str(recipe),
         "latency_ms": found.latency_ms,
@@ -229,9 +229,7 @@ def _path(given: str | Path | None) -> Path | None:
     return None if given is None else Path(given)
 
 
-def _executed(
-    engine: Runtime, proto: Any, shapes: Shapes, batch_size: int, threads: int
-) -> list[ExecutedOp]:
+def _executed(engine: Runtime, proto: Any, shapes: Shapes, batch_size: int, threads: int) -> list[ExecutedOp]:
     bound = bound_model(proto, shapes, batch_size)
     try:
         return list(engine.executed_ops(model_bytes(bound), random_feeds(bound), threads=threads, standalone=False))

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from autocompress.api.command import command_line
 from autocompress.api.latency_model import LatencyModel, open_latency_model
 from autocompress.api.places import data_folder
 from autocompress.api.request import Request
 from autocompress.api.resume import restore
-from autocompress.api.command import command_line
 from autocompress.api.versions import installed_versions
 from autocompress.data import Split, open_source, split_samples
 from autocompress.errors import AutocompressError, StorageError

@@ -48,7 +48,8 @@ def model_forms(model: onnx.ModelProto, runtime: str) -> Iterator[onnx.ModelProt
     units = builder.quantizer.units
     if not units:
         raise NothingToCompress("the model has no operator that this runtime can run in int8; only float was timed")
-    ranges = {u.output: _NONNEGATIVE_RANGE if u.nonnegative else _ANY_RANGE for u in units}
+    # A fused activation is absorbed only where the range begins at zero.
+    ranges = {u.output: _NONNEGATIVE_RANGE if len(u.nodes) > 1 else _ANY_RANGE for u in units}
     payload = QuantizePayload(ranges={**dict.fromkeys(builder.quantizer.tensors, _ANY_RANGE), **ranges})
     assignments = [
         [INT8] * len(units),

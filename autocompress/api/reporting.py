@@ -34,4 +34,4 @@ def report(
         raise StorageError(f"study {study!r} has no result to report yet (it is {record.header.status})")
     folder = Path(output) if output is not None else Path(f"report-{study}")
     written = write_report(record, dict(record.header.summary), tuple(formats), folder)
-    return {"study": study, "files": [str(path) for path in written]}
+    return {"study": study, "files": [str(path) for path in written.values()]}

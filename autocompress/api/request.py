@@ -32,7 +32,7 @@ class Request:
         data: samples.
         calibration: samples for calibration; the same as ``data`` unless given apart.
         metric: name, function, or None.
-        names: name in the ONNX model -> parameter of the torch module, where one was given.
+        names: name in the ONNX model -> parameters of the torch module, where one was given.
     """
 
     config: RunConfig
@@ -44,7 +44,7 @@ class Request:
     data: DataSpec
     calibration: DataSpec | None
     metric: str | Callable[..., Any] | None
-    names: Mapping[str, str]
+    names: Mapping[str, tuple[str, ...]]
 
 
 def settle(
@@ -121,7 +121,7 @@ def _config(model: object, data: object, options: Mapping[str, object]) -> RunCo
     return RunConfig(**given)
 
 
-def _load(model: object, example_input: object) -> tuple[onnx.ModelProto, Path | None, Mapping[str, str]]:
+def _load(model: object, example_input: object) -> tuple[onnx.ModelProto, Path | None, Mapping[str, tuple[str, ...]]]:
     if isinstance(model, (str, Path)):
         return load_model(model), Path(model), {}
     if isinstance(model, onnx.ModelProto):
@@ -133,6 +133,4 @@ def _load(model: object, example_input: object) -> tuple[onnx.ModelProto, Path |
 
         exported, names = export_module(model, example_input)
         return load_model(exported), None, names
-    raise ConfigError(
-        f"the model must be a path, an onnx.ModelProto or a torch.nn.Module, not {type(model).__name__}"
-    )
+    raise ConfigError(f"the model must be a path, an onnx.ModelProto or a torch.nn.Module, not {type(model).__name__}")

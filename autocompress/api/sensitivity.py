@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from autocompress.passes.quantize import FP32
 from autocompress.progress import NullProgress, Progress
 from autocompress.search import stages
 from autocompress.search.prices import OPTIONS
+from autocompress.search.quiet import quiet_optuna
 
 
 def sensitivity(
@@ -38,8 +40,6 @@ def sensitivity(
         UserError: when model or data cannot be used.
         NothingToCompress: when no layer has a choice.
     """
-    import tempfile
-
     watching = progress or NullProgress()
     with tempfile.TemporaryDirectory(prefix="autocompress-") as folder:
         config = RunConfig(
@@ -56,7 +56,7 @@ def sensitivity(
         )
         request = settle(config, None, options={})
         refuse_uncompressible(request.model)
-        with open_run(request, watching) as run, run.make_executor() as executor:
+        with quiet_optuna(), open_run(request, watching) as run, run.make_executor() as executor:
             run.state.executor = executor
             for stage in (stages.measure_baseline, stages.calibrate, stages.price, stages.screen, stages.sense):
                 stage(run.state)

@@ -31,7 +31,7 @@ def show_study(study: str, storage: str | Path) -> dict[str, Any]:
     """
     with open_store(storage, create=False) as store:
         header = store.header(study)
-    return json_ready(
+    return _json(
         {
             **_listed(header),
             "stop_reason": header.stop_reason,
@@ -68,7 +68,7 @@ def best_trial(study: str, storage: str | Path) -> dict[str, Any]:
     if summary is None or not summary.get("best"):
         raise StorageError(f"study {study!r} has no result yet; see 'autocompress study show {study}'")
     best = dict(summary["best"])
-    return json_ready({"study": study, "number": best.get("trial"), "target_met": summary["target_met"], **best})
+    return _json({"study": study, "number": best.get("trial"), "target_met": summary["target_met"], **best})
 
 
 def export_study(study: str, output: str | Path, storage: str | Path) -> dict[str, Any]:
@@ -112,7 +112,7 @@ def _listed(header: StudyHeader) -> dict[str, Any]:
 
 def _trial(candidate: CandidateRecord, baseline: float | None) -> dict[str, Any]:
     drop = None if candidate.search_drop is None else candidate.search_drop.drop
-    return json_ready(
+    return _json(
         {
             "number": candidate.trial,
             "state": candidate.state,
@@ -130,3 +130,8 @@ def _trial(candidate: CandidateRecord, baseline: float | None) -> dict[str, Any]
             "reason": candidate.cause,
         }
     )
+
+
+def _json(document: dict[str, Any]) -> dict[str, Any]:
+    ready: dict[str, Any] = json_ready(document)
+    return ready

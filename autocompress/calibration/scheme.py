@@ -27,7 +27,8 @@ MINIMUM_SCALE = 2.0**-60
 ZERO_RANGE_SCALE = 1.0
 
 _BITS = {"uint8": 8, "int8": 8, "uint16": 16, "int16": 16, "uint4": 4, "int4": 4}
-_FLOAT32_MAX = float(np.finfo(np.float32).max)
+# Ranges end here, so that no integer of a grid stands for more than float32 can hold.
+_LARGEST = 2.0**127
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def quantization_parameters(low: float, high: float, scheme: Scheme) -> tuple[np
     covered range by at most half a step.
 
     Args:
-        low: lower end; infinite ends are taken as the largest float32.
+        low: lower end; ends beyond 2**127, infinite ones too, are taken as that.
         high: upper end, not below ``low``.
         scheme: only its dtype and symmetry matter here.
 
@@ -144,8 +145,8 @@ def parameter_arrays(low: DoubleArray, high: DoubleArray, scheme: Scheme) -> tup
     """
     if np.isnan(low).any() or np.isnan(high).any() or (low > high).any():
         raise DataError("a quantization range is NaN or its low end is above its high end; check the calibration data")
-    low = np.clip(low, -_FLOAT32_MAX, 0.0)
-    high = np.clip(high, 0.0, _FLOAT32_MAX)
+    low = np.clip(low, -_LARGEST, 0.0)
+    high = np.clip(high, 0.0, _LARGEST)
     if scheme.symmetric:
         scales, zeros = _symmetric(low, high, scheme)
     else:
@@ -184,7 +185,8 @@ def quantize(
         DataError: when the array holds NaN.
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        values = np.divide(array, spread(np.asarray(scale, np.float32), array.shape, scheme), dtype=np.float32)
+        quotients = np.divide(array, spread(np.asarray(scale, np.float32), array.shape, scheme), dtype=np.float32)
+    values = np.asarray(quotients)  # a scalar tensor gives no array
     np.rint(values, out=values)
     # Saturating before the offset keeps huge quotients exact; integers up to 2**17 are exact in float32.
     offset = spread(np.asarray(zero_point, np.float32), array.shape, scheme)

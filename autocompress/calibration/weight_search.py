@@ -36,8 +36,8 @@ def absolute_error(differences: FloatArray) -> FloatArray:
 def least_error_ranges(rows: FloatArray, scheme: Scheme, error: RowError) -> tuple[DoubleArray, DoubleArray]:
     """The range of each row whose quantization error is least.
 
-    A scan of common fractions of both extremes is followed by ever finer ones around each row's best; on an
-    asymmetric grid the two ends then move apart from each other.
+    A scan of common fractions of both extremes, and on an asymmetric grid of each by itself, is followed by ever finer
+    ones around each row's best.
 
     Args:
         rows: weights of shape (rows, values).
@@ -71,26 +71,30 @@ class _Piece:
 
     def search(self, points: int) -> tuple[DoubleArray, DoubleArray]:
         """The best ends, of shape (rows,) each."""
-        self._scan(points)
-        ends = [slice(None)] if self._scheme.symmetric else [slice(0, 1), slice(1, 2), slice(None)]
+        both, ends = slice(None), [slice(0, 1), slice(1, 2)]
+        moves = [both] if self._scheme.symmetric else [both, *ends]
+        for move in moves:
+            self._scan(move, points)
         ratio = 2.0 ** (_OCTAVES / (points - 1))
         for _ in range(_REFINEMENTS):
             ratio **= 0.25
-            for end in ends:
+            for move in moves:
                 centers = self._fractions.copy()
                 for exponent in (-3, -2, -1, 1, 2, 3):
                     candidate = self._fractions.copy()
-                    candidate[end] = np.minimum(centers[end] * ratio**exponent, 1.0)
+                    candidate[move] = np.minimum(centers[move] * ratio**exponent, 1.0)
                     self._offer(candidate)
         low, high = self._extremes
         return low * self._fractions[0], high * self._fractions[1]
 
-    def _scan(self, points: int) -> None:
-        """Tries common fractions, downwards from 1, until none has helped any row for long."""
+    def _scan(self, move: slice, points: int) -> None:
+        """Tries fractions for one end or both, downwards from 1, until none has helped any row for long."""
         patience = points * _PATIENCE_OCTAVES / _OCTAVES
         helped = 0
         for i, exponent in enumerate(np.linspace(0.0, -_OCTAVES, points)):
-            if self._offer(np.full_like(self._fractions, np.exp2(exponent))):
+            candidate = self._fractions.copy()
+            candidate[move] = np.exp2(exponent)
+            if self._offer(candidate):
                 helped = i
             elif i - helped > patience:
                 break

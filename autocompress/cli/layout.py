@@ -133,7 +133,7 @@ def _value(row: Mapping[str, Any], column: Column) -> Any:
     value: Any = row
     for key in column.key.split("."):
         value = value.get(key) if isinstance(value, Mapping) else None
-    return value
+    return None if value == "" else value
 
 
 def _text(row: Mapping[str, Any], column: Column) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from autocompress.report.comparison import compare
 from autocompress.report.points import Point, study_points
-from autocompress.report.recipes import describe_recipe
+from autocompress.report.recipes import RecipeLabels
 from autocompress.report.verdict import summary_scale, verdict
 from autocompress.report.wording import MISSING, Scale, milliseconds, plural, seconds, size, times, times_interval
 from autocompress.store.records import StudyRecord
@@ -19,6 +19,7 @@ _SPECIAL = "\\`*_{}[]<>#|~!"
 def report_markdown(record: StudyRecord, summary: Mapping[str, Any]) -> str:
     """The result, the comparison, what was verified, failures and provenance."""
     study, found = record.header.study, verdict(summary)
+    labels = RecipeLabels(candidate.recipe for candidate in record.candidates)
     parts = [
         f"# {_plain(PurePath(study.model_path).name)}",
         f"**{_plain(found.headline)}**",
@@ -26,7 +27,7 @@ def report_markdown(record: StudyRecord, summary: Mapping[str, Any]) -> str:
         _notices(summary.get("notices") or ()),
         "## Baseline against best",
         _comparison(summary),
-        *_verified(study_points(record, summary).verified, summary_scale(summary)),
+        *_verified(study_points(record, summary).verified, labels, summary_scale(summary)),
         "## Search",
         _search(summary),
         *_failures(record),
@@ -41,7 +42,7 @@ def _comparison(summary: Mapping[str, Any]) -> str:
     return _table(("", "baseline", "best", "change", "95 % interval"), rows)
 
 
-def _verified(points: Sequence[Point], scale: Scale) -> list[str]:
+def _verified(points: Sequence[Point], labels: RecipeLabels, scale: Scale) -> list[str]:
     if not points:
         return []
     rows = [
@@ -53,7 +54,7 @@ def _verified(points: Sequence[Point], scale: Scale) -> list[str]:
             scale.interval(p.drop_interval),
             milliseconds(p.latency_ms),
             size(p.candidate.size_bytes),
-            describe_recipe(p.candidate.recipe),
+            labels(p.candidate.recipe),
         )
         for p in points
     ]

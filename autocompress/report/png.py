@@ -107,11 +107,11 @@ def _limits(axes: Axes, summary: Mapping[str, Any], scale: Scale) -> None:
         axes.axhline(-limit * scale.factor, **style)
         axes.annotate(
             f"budget {scale.drop(-limit)}",
-            (1.0, -limit * scale.factor),
+            (0.0, -limit * scale.factor),
             xycoords=("axes fraction", "data"),
-            xytext=(-4, -4),
+            xytext=(4, -4),
             textcoords="offset points",
-            ha="right",
+            ha="left",
             va="top",
             color=_LIMIT,
             fontsize=9,

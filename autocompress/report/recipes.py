@@ -1,15 +1,18 @@
-"""A recipe in one line."""
+"""A recipe in one line: in full, or by what sets it apart from the other recipes of its study."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 ARROW = " \u2192 "
 
+Steps = Sequence[Mapping[str, Any]]
+Settings = dict[tuple[int, str, str], str]
 
-def describe_recipe(steps: Sequence[Mapping[str, Any]]) -> str:
+
+def describe_recipe(steps: Steps) -> str:
     """The steps in order with their settings: "fold -> quantize (activation_dtype uint8, exceptions 3 x fp32)".
 
     Settings that are off, empty or null are left out; long ones are counted.
@@ -17,16 +20,56 @@ def describe_recipe(steps: Sequence[Mapping[str, Any]]) -> str:
     return ARROW.join(describe_steps(steps)) or "unchanged"
 
 
-def describe_steps(steps: Sequence[Mapping[str, Any]]) -> list[str]:
+def describe_steps(steps: Steps) -> list[str]:
     """One line per step."""
-    return [_step(step) for step in steps]
+    lines = []
+    for step in steps:
+        shown = [text for key, value in _config(step).items() if (text := _setting(key, value))]
+        lines.append(f"{_name(step)} ({', '.join(shown)})" if shown else _name(step))
+    return lines
 
 
-def _step(step: Mapping[str, Any]) -> str:
-    config = step.get("config", {key: value for key, value in step.items() if key != "step"})
-    settings = [text for key, value in config.items() if (text := _setting(key, value))]
-    name = str(step.get("step", "step"))
-    return f"{name} ({', '.join(settings)})" if settings else name
+class RecipeLabels:
+    """Names each recipe of a study by the settings that not all of them share.
+
+    Args:
+        recipes: every recipe of the study.
+    """
+
+    def __init__(self, recipes: Iterable[Steps]) -> None:
+        seen: dict[tuple[int, str, str], set[str]] = {}
+        kept = list(recipes)
+        for steps in kept:
+            for key, text in _flat(steps).items():
+                seen.setdefault(key, set()).add(text)
+        self._names = {ARROW.join(map(_name, steps)) for steps in kept}
+        self._varying = {key for key, texts in seen.items() if len(texts) > 1}
+
+    def __call__(self, steps: Steps) -> str:
+        """The settings of a recipe that others set differently; the whole recipe when there are none."""
+        varying = ", ".join(text for key, text in _flat(steps).items() if key in self._varying and text)
+        if not varying:
+            return describe_recipe(steps)
+        names = f"{ARROW.join(map(_name, steps))}: " if len(self._names) > 1 else ""
+        return names + varying
+
+
+def _flat(steps: Steps) -> Settings:
+    """Every setting by its place: (position of the step, name of the step, key)."""
+    return {
+        (position, _name(step), key): _setting(key, value)
+        for position, step in enumerate(steps)
+        for key, value in _config(step).items()
+    }
+
+
+def _name(step: Mapping[str, Any]) -> str:
+    return str(step.get("step", "step"))
+
+
+def _config(step: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = step.get("config")
+    return found if isinstance(found, Mapping) else {key: value for key, value in step.items() if key != "step"}
 
 
 def _setting(key: str, value: Any) -> str:

@@ -10,6 +10,7 @@ from autocompress.report.wording import (
     Scale,
     milliseconds,
     plural,
+    sentence,
     size,
     times,
     times_interval,
@@ -76,8 +77,8 @@ def verdict(summary: Summary) -> Verdict:
         headline = "Target not reached: " + ("nothing better holds" if best.get("trial") is None else f"best {gain}")
         sentences.insert(0, f"Asked for: {target_words(summary)}.")
     if reason:
-        sentences.insert(1 if tone == "missed" else len(sentences), _sentence(reason))
-    return Verdict(tone, headline, tuple(sentence for sentence in sentences if sentence))
+        sentences.insert(1 if tone == "missed" else len(sentences), sentence(reason))
+    return Verdict(tone, headline, tuple(filter(None, sentences)))
 
 
 def _unfinished(summary: Summary) -> Verdict:
@@ -86,7 +87,7 @@ def _unfinished(summary: Summary) -> Verdict:
         "running": "Not finished: no result is verified yet",
     }.get(str(summary.get("status")), "No result was emitted")
     reason = summary.get("stop_reason")
-    return Verdict("unfinished", headline, (_sentence(reason),) if reason else ())
+    return Verdict("unfinished", headline, (sentence(reason),) if reason else ())
 
 
 def _gain(summary: Summary, best: Summary) -> str:
@@ -156,8 +157,3 @@ def _size_target(target: Any) -> str:
         factor, n_bytes = target.get("factor"), target.get("size_bytes")
         return f"{times(factor)} smaller" if factor is not None else f"at most {size(n_bytes)}"
     return str(target)
-
-
-def _sentence(text: str) -> str:
-    text = text.strip()
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")

@@ -13,6 +13,7 @@ from autocompress.measurement import Interval
 Unit = Literal["fraction", "dB", ""]
 
 MISSING = "–"
+MINUS = "\u2212"
 
 # Metrics of the command line and their units; a user's own metric says so itself.
 _UNITS: dict[str, Unit] = {
@@ -176,6 +177,12 @@ def plural(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def sentence(text: str) -> str:
+    """A text with a capital letter and a full stop."""
+    text = text.strip()
+    return text[:1].upper() + text[1:] + ("" if not text or text.endswith((".", "!", "?")) else ".")
+
+
 def _number(value: float | None) -> float | None:
     return None if value is None or math.isnan(value) else value
 
@@ -186,4 +193,5 @@ def _with_unit(value: float | None, factor: float, digits: str, unit: str) -> st
         return MISSING
     text = f"{number * factor:{digits}}"
     # A value that rounds to zero has no sign.
-    return (text[1:] if text[0] in "+-" and not text.strip("+-0.") else text) + unit
+    text = text[1:] if text[0] in "+-" and not text.strip("+-0.") else text
+    return text.replace("-", MINUS) + unit

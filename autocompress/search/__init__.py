@@ -1,1 +1,1 @@
-"""autocompress.search"""
+"""The search: space, prices, seeds, exploration, verification; runs in guarded worker processes."""

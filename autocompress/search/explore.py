@@ -97,10 +97,12 @@ def ranked(state: SearchState) -> list[Trial]:
 
 def explore(state: SearchState) -> None:
     """Breeds, scores, builds and evaluates until nothing better can be expected or a limit is reached."""
-    total = state.settings.trials
-    state.progress.stage("search", total=total)
+    state.progress.stage("search", total=state.settings.trials)
     quiet = 0
     while not state.interrupted and not (stop := out_of_allowance(state)):
+        if _nothing_to_gain(state):
+            state.stop_reason = "the target is met at no loss that these samples could show"
+            return
         best_before = _best_key(state)
         try:
             chosen, rejected = _next_round(state)
@@ -118,6 +120,27 @@ def explore(state: SearchState) -> None:
             state.stop_reason = f"the last {quiet} candidates brought nothing better"
             return
     state.stop_reason = "stopped by the user" if state.interrupted else stop
+
+
+def _nothing_to_gain(state: SearchState) -> bool:
+    """Whether the best is verified to meet the target and loses nothing on either part."""
+    assert state.budget is not None
+    order = ranked(state)
+    if not state.budget.has_target or not order or order[0].verification is None:
+        return False
+    best = order[0]
+    verified = order[0].verification
+    slack = 0.1 * state.budget.accuracy_drop
+    return (
+        keeps_target(state, best)
+        and best.evaluated.drop.drop <= slack
+        and verified.drop.drop <= slack
+        and (
+            state.budget.met_by(
+                drop=verified.drop.drop, speedup=verified.speedup.speedup, size_bytes=verified.size_bytes
+            )
+        )
+    )
 
 
 def out_of_allowance(state: SearchState) -> str:
@@ -160,7 +183,9 @@ def _without_hopeless(
         floor_ms = p.latency_ms * (1 - state.prices.relative_error)
         least_drop = p.drop - 2 * p.drop_deviation
         if state.budget.latency_ms is not None and floor_ms > state.budget.latency_ms:
-            rejected.append((p, f"estimated at {p.latency_ms:.3g} ms, over the limit of {state.budget.latency_ms:.3g} ms"))
+            rejected.append(
+                (p, f"estimated at {p.latency_ms:.3g} ms, over the limit of {state.budget.latency_ms:.3g} ms")
+            )
         elif least_drop > state.budget.accuracy_drop:
             rejected.append((p, f"predicted to lose {p.drop:.3g}, over the limit of {state.budget.accuracy_drop:.3g}"))
         else:
@@ -176,7 +201,7 @@ def _rungs(state: SearchState) -> list[Rung]:
     target = state.budget.latency_ms
     if target is None or target <= fastest:
         return ladder(problem, fastest * 1.01, unlimited, 7)
-    found = [problem.solve(target * factor) for factor in (1 - _MARGIN, 0.94, 0.88, 1.12, 1.3)]
+    found = [problem.solve(target * factor) for factor in (1 - _MARGIN, 0.93, 0.86, 1.12, 1.3, 1.6)]
     distinct = {rung.options: rung for rung in found if rung is not None}
     return list(distinct.values())
 
@@ -214,7 +239,9 @@ def _spelled_out(state: SearchState, config: QuantizeConfig) -> QuantizeConfig:
     if state.settings.space.per == "model":
         return config
     base = replace(config, precision=INT8, exceptions=())
-    return base.with_precisions({u.name: config.precision if config.precision in u.options else FP32 for u in state.units})
+    return base.with_precisions(
+        {u.name: config.precision if config.precision in u.options else FP32 for u in state.units}
+    )
 
 
 def _as_proposals(state: SearchState, recipes: Sequence[Recipe], origin: str) -> list[Proposal]:

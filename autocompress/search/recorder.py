@@ -105,7 +105,7 @@ def frozen_trial(trial: Trial, encoding: Encoding, budget: Budget) -> FrozenTria
     frozen = optuna.trial.create_trial(
         state=states[trial.state],
         params=trial.params,
-        distributions=encoding.distributions(trial.params),
+        distributions={**encoding.distributions(trial.params)},
         values=values,
         user_attrs=attributes,
         constraints=limits,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
 from autocompress.errors import CandidateFailed, NothingToCompress
 from autocompress.passes.quantize import FP32, INT8, INT8_DYNAMIC, QuantizeConfig
@@ -17,7 +18,14 @@ from autocompress.search.features import RecipeFeatures, scheme_key
 from autocompress.search.prices import OPTIONS
 from autocompress.search.probes import Probe, fit_prices, probe_recipes
 from autocompress.search.proposals import Scorer
-from autocompress.search.screening import KERNEL_FIELDS, Screened, best_schemes, dynamic_schemes, kernel_choices, schemes
+from autocompress.search.screening import (
+    KERNEL_FIELDS,
+    Screened,
+    best_schemes,
+    dynamic_schemes,
+    kernel_choices,
+    schemes,
+)
 from autocompress.search.sensitivity import measure_sensitivity
 from autocompress.search.state import SearchState
 
@@ -86,9 +94,7 @@ def price(state: SearchState) -> None:
 def screen(state: SearchState) -> None:
     """Compares whole-model candidates of every scheme still in play by their output damage."""
     space = state.settings.space
-    kernels = [
-        k for k in kernel_choices(space) if all(k[f] in state.in_play.get(f, (k[f],)) for f in KERNEL_FIELDS)
-    ]
+    kernels = [k for k in kernel_choices(space) if all(k[f] in state.in_play.get(f, (k[f],)) for f in KERNEL_FIELDS)]
     listed = schemes(space, kernels) if INT8 in space.precision else []
     listed += dynamic_schemes(space, kernels) if any(INT8_DYNAMIC in u.options for u in state.units) else []
     state.progress.stage("screen schemes", total=len(listed))
@@ -179,7 +185,7 @@ def _keep_best_schemes(state: SearchState) -> None:
         state.in_play[name] = tuple(dict.fromkeys(getattr(s.config, name) for s in kept))
 
 
-def _even_damage(state: SearchState, whole: float) -> np.ndarray:  # type: ignore[type-arg]
+def _even_damage(state: SearchState, whole: float) -> npt.NDArray[np.float64]:
     """Without a choice per unit, the whole model's damage is spread evenly."""
     damage = np.full((len(state.units), len(OPTIONS)), np.inf)
     damage[:, OPTIONS.index(FP32)] = 0.0

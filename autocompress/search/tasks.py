@@ -12,7 +12,8 @@ from autocompress.errors import CandidateFailed, ModelError, RuntimeFailure
 from autocompress.evaluate.chance import at_chance
 from autocompress.evaluate.damage import measure_damage
 from autocompress.evaluate.evaluation import Evaluation
-from autocompress.evaluate.evaluator import LEFT_OUT_GROUPS, evaluate as run_evaluation
+from autocompress.evaluate.evaluator import LEFT_OUT_GROUPS
+from autocompress.evaluate.evaluator import evaluate as run_evaluation
 from autocompress.evaluate.sequential import StopRule
 from autocompress.evaluate.statistics import measure_drop
 from autocompress.measurement import MeasuredSpeedup
@@ -60,8 +61,8 @@ def baseline() -> BaselineResult:
     notices += [text for text in tools.metric.notices if text not in notices]
     if at_chance(verification.value, tools.metric, tools.classes, verification.n):
         notices.append(
-            f"the original model's {tools.metric.name} of {verification.value:.3g} is no better than chance: check that "
-            "labels and preprocessing fit the model"
+            f"the original model's {tools.metric.name} of {verification.value:.3g} is no better than chance: check "
+            "that labels and preprocessing fit the model"
         )
     return BaselineResult(
         search=search.accuracy,

@@ -109,7 +109,8 @@ def _why_not(state: SearchState, best: Trial) -> str:
     result = best.verification
     return (
         f"{' and '.join(parts)} within a drop of {state.budget.accuracy_drop:.3g} was not reached "
-        f"({state.stop_reason}); the best that holds is {result.speedup.speedup:.2f}x with a drop of {result.drop.drop:.3g}"
+        f"({state.stop_reason}); the best that holds is {result.speedup.speedup:.2f}x with a drop of "
+        f"{result.drop.drop:.3g}"
     )
 
 

@@ -234,7 +234,7 @@ class Workbench:
         sessions = ActivationSessions(
             self.builder.prepared, lambda model: self.runtime.load(model_bytes(model), self.options)
         )
-        statistics = collect(sessions, self.calibration_source, self.spec.split.calibration, tensors)
+        statistics = collect(sessions, self.calibration_source, self.spec.split.calibration.tolist(), tensors)
         statistics.save(self._statistics_path)
         self.__dict__["statistics"] = statistics
         return statistics

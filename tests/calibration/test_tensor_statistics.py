@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -96,7 +97,7 @@ def test_shards_and_permutations_give_the_same(seed: int, cuts: list[int], order
     whole = observed(data)
     edges = [0, *sorted(cuts), 9]
     merged = TensorStatistics()
-    for start, stop in zip(edges, edges[1:], strict=False):
+    for start, stop in itertools.pairwise(edges):
         merged = merged.merge(observed(data[order][start:stop]))
     assert_same(merged, whole)
     for algorithm in ALGORITHMS:

@@ -58,6 +58,7 @@ CASES = {
                 "recipe": Path("r.json"),
                 "runtime": "onnxruntime",
                 "threads": 1,
+                "batch_size": 1,
                 "shapes": {},
                 "latency_table": Path("t.csv"),
                 "explain": True,
@@ -77,7 +78,7 @@ CASES = {
         ["inspect", "m.onnx"],
         (
             (Path("m.onnx"),),
-            {"runtime": "onnxruntime", "threads": 1, "shapes": {}, "latency_table": None},
+            {"runtime": "onnxruntime", "threads": 1, "batch_size": 1, "shapes": {}, "latency_table": None},
         ),
         {
             "ops": [
@@ -120,7 +121,14 @@ CASES = {
         ["profile", "--model", "m.onnx", "--budget", "1m30s", "-o", "t.csv", "--quiet"],
         (
             (Path("m.onnx"),),
-            {"runtime": "onnxruntime", "threads": 1, "shapes": {}, "budget_s": 90.0, "output": Path("t.csv")},
+            {
+                "runtime": "onnxruntime",
+                "threads": 1,
+                "batch_size": 1,
+                "shapes": {},
+                "budget_s": 90.0,
+                "output": Path("t.csv"),
+            },
         ),
         {"table": "t.csv", "records": 120, "measured": 20, "remaining": 3, "seconds": 88.1},
         ["t.csv", "120", "20", "88.1"],
@@ -158,6 +166,13 @@ CASES = {
         [{"study": "s1", "status": "complete", "trials": 12, "speedup": 2.1}],
         ["s1", "complete", "12", "2.10x"],
     ),
+    "study show": (
+        "studies.show_study",
+        ["study", "show", "s1"],
+        (("s1", "autocompress.db"), {}),
+        {"study": "s1", "status": "running", "stop_reason": "", "trials": 4, "summary": None},
+        ["s1", "running", "4"],
+    ),
     "study trials": (
         "studies.list_trials",
         ["study", "trials", "s1"],
@@ -169,8 +184,8 @@ CASES = {
         "studies.best_trial",
         ["study", "best", "s1"],
         (("s1", "autocompress.db"), {}),
-        {"number": 3, "speedup": 2.1, "accuracy_drop": 0.004},
-        ["3", "2.10x", "0.004"],
+        {"number": 3, "speedup": 2.1, "accuracy_drop": 0.004, "model": "out/best.onnx"},
+        ["3", "2.10x", "0.004", "out/best.onnx"],
     ),
     "study export": (
         "studies.export_study",

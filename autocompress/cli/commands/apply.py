@@ -27,7 +27,7 @@ def apply(
 
     The recipe carries its ranges, so samples are only needed by steps that say so.
     """
-    from autocompress import api
+    import autocompress.api as api
 
     with stdout_reserved():
         document = api.apply_recipe(recipe, model, output, data=data, preprocess=preprocess)

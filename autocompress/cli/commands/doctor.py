@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def doctor(as_json: Json = False) -> None:
     """Say what is here: device, instruction sets, runtimes, versions, and the latency tables that match."""
-    from autocompress import api
+    import autocompress.api as api
 
     with stdout_reserved():
         document = api.doctor()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from autocompress.cli.output import Document, print_result, stdout_reserved
-from autocompress.cli.parameters import Json, LatencyTablePath, Model, RuntimeName, Shape, Threads
+from autocompress.cli.parameters import BatchSize, Json, LatencyTablePath, Model, RuntimeName, Shape, Threads
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -22,6 +22,7 @@ def estimate(
     ] = None,
     runtime: RuntimeName = "onnxruntime",
     threads: Threads = 1,
+    batch_size: BatchSize = 1,
     shape: Shape = None,
     latency_table: LatencyTablePath = None,
     explain: Annotated[
@@ -34,7 +35,7 @@ def estimate(
     Prints the estimate with its 90 % interval and its coverage: the share of the time that exact table hits account
     for.
     """
-    from autocompress import api
+    import autocompress.api as api
     from autocompress.config import parse_shapes
 
     with stdout_reserved():
@@ -43,6 +44,7 @@ def estimate(
             recipe=recipe,
             runtime=runtime,
             threads=threads,
+            batch_size=batch_size,
             shapes=parse_shapes(shape or ()),
             latency_table=latency_table,
             explain=explain,
@@ -51,7 +53,7 @@ def estimate(
 
 
 def _show(document: Document) -> Iterable[RenderableType]:
-    from autocompress.cli.layout import Column, facts_table, interval_ms, milliseconds, percent, rows_table
+    from autocompress.cli.layout import Column, facts_table, interval_ms, milliseconds, percent, rows_table, sentences
 
     yield facts_table(
         document,
@@ -75,3 +77,4 @@ def _show(document: Document) -> Iterable[RenderableType]:
                 Column("note", "note"),
             ],
         )
+    yield from sentences(document.get("notices", ()))

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from autocompress.cli.output import Document, print_result, stdout_reserved
-from autocompress.cli.parameters import Json, LatencyTablePath, Model, RuntimeName, Shape, Threads
+from autocompress.cli.parameters import BatchSize, Json, LatencyTablePath, Model, RuntimeName, Shape, Threads
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -16,6 +16,7 @@ def inspect(
     model: Model,
     runtime: RuntimeName = "onnxruntime",
     threads: Threads = 1,
+    batch_size: BatchSize = 1,
     shape: Shape = None,
     latency_table: LatencyTablePath = None,
     as_json: Json = False,
@@ -24,7 +25,7 @@ def inspect(
 
     Prints shape, parameters, multiply-adds, dtype, sparsity, estimated time and share of each, and the totals.
     """
-    from autocompress import api
+    import autocompress.api as api
     from autocompress.config import parse_shapes
 
     with stdout_reserved():
@@ -32,6 +33,7 @@ def inspect(
             model,
             runtime=runtime,
             threads=threads,
+            batch_size=batch_size,
             shapes=parse_shapes(shape or ()),
             latency_table=latency_table,
         )

@@ -30,7 +30,7 @@ def measure(
 
     Prints the median latency of each and, for two, the speedup of B over A with its 95 % interval.
     """
-    from autocompress import api
+    import autocompress.api as api
     from autocompress.config import parse_shapes
     from autocompress.config.quantities import parse_duration_s
 
@@ -51,10 +51,11 @@ def measure(
 def _show(document: Document) -> Iterable[RenderableType]:
     from autocompress.cli.layout import Column, factor, facts_table, interval_of_factors, milliseconds, rows_table
 
-    rows = [{"model": side.upper(), **document[side]} for side in ("a", "b") if document.get(side)]
+    rows = [{"side": side.upper(), **document[side]} for side in ("a", "b") if document.get(side)]
     yield rows_table(
         rows,
         [
+            Column("side", ""),
             Column("model", "model"),
             Column("latency_ms", "latency", milliseconds, right=True),
             Column("minimum_ms", "fastest", milliseconds, right=True),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from autocompress.cli.output import Document, print_result, stdout_reserved
-from autocompress.cli.parameters import Json, Quiet, RuntimeName, Shape, Threads
+from autocompress.cli.parameters import BatchSize, Json, Quiet, RuntimeName, Shape, Threads
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -22,6 +22,7 @@ def profile(
     ] = None,
     runtime: RuntimeName = "onnxruntime",
     threads: Threads = 1,
+    batch_size: BatchSize = 1,
     shape: Shape = None,
     budget: Annotated[str, typer.Option("--budget", metavar="TIME", help="Time to spend: 90s, 10m, 1h.")] = "10m",
     output: Annotated[
@@ -35,7 +36,7 @@ def profile(
 
     Ctrl-C loses nothing that was measured; the next call goes on from there.
     """
-    from autocompress import api
+    import autocompress.api as api
     from autocompress.cli.progress import progress_on_stderr
     from autocompress.config import parse_shapes
     from autocompress.config.quantities import parse_duration_s
@@ -45,6 +46,7 @@ def profile(
             model,
             runtime=runtime,
             threads=threads,
+            batch_size=batch_size,
             shapes=parse_shapes(shape or ()),
             budget_s=parse_duration_s(budget),
             output=output,

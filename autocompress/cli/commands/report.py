@@ -28,7 +28,7 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Write a study's report: an offline page, the Pareto picture, the trials as a table."""
-    from autocompress import api
+    import autocompress.api as api
 
     with stdout_reserved():
         document = api.report(study, storage=storage, formats=_names(formats), output=output)

@@ -187,14 +187,13 @@ def run(
     writes the best to the output folder with its recipe, its report and its study.  Without any target the whole
     front of speed against accuracy is explored.  Ctrl-C stops and keeps the best verified so far.
     """
+    import autocompress.api as api
     from autocompress.cli.output import print_result, stdout_reserved
     from autocompress.cli.progress import progress_on_stderr
     from autocompress.config import load_config
-
-    settings = load_config(config, _given(context.params))
-    from autocompress import api
     from autocompress.report.terminal import show_summary
 
+    settings = load_config(config, _given(context.params))
     with stdout_reserved(), progress_on_stderr(quiet=quiet) as progress:
         result = api.compress(settings, progress=progress)
     print_result(result.summary, show_summary, as_json=as_json)

@@ -45,7 +45,7 @@ def sensitivity(
 
     Labels are not needed: the damage is measured against the original model's own outputs.
     """
-    from autocompress import api
+    import autocompress.api as api
     from autocompress.cli.progress import progress_on_stderr
     from autocompress.config import parse_shapes
 

@@ -22,7 +22,7 @@ app = typer.Typer(help="List, show, export and delete studies.", no_args_is_help
 @app.command("list")
 def list_studies(storage: Storage = DEFAULT_STORAGE, as_json: Json = False) -> None:
     """List the studies of a database."""
-    from autocompress import api
+    import autocompress.api as api
 
     with stdout_reserved():
         document = {"studies": api.studies.list_studies(storage)}
@@ -32,18 +32,17 @@ def list_studies(storage: Storage = DEFAULT_STORAGE, as_json: Json = False) -> N
 @app.command("show")
 def show_study(study: Study, storage: Storage = DEFAULT_STORAGE, as_json: Json = False) -> None:
     """Show what a study was asked to do and how it ended."""
-    from autocompress import api
-    from autocompress.report.terminal import show_summary
+    import autocompress.api as api
 
     with stdout_reserved():
         document = api.studies.show_study(study, storage)
-    print_result(document, show_summary, as_json=as_json)
+    print_result(document, _show_study, as_json=as_json)
 
 
 @app.command("trials")
 def list_trials(study: Study, storage: Storage = DEFAULT_STORAGE, as_json: Json = False) -> None:
     """List a study's trials with what was estimated and measured."""
-    from autocompress import api
+    import autocompress.api as api
 
     with stdout_reserved():
         document = {"study": study, "trials": api.studies.list_trials(study, storage)}
@@ -53,7 +52,7 @@ def list_trials(study: Study, storage: Storage = DEFAULT_STORAGE, as_json: Json 
 @app.command("best")
 def best_trial(study: Study, storage: Storage = DEFAULT_STORAGE, as_json: Json = False) -> None:
     """Show the best verified result of a study."""
-    from autocompress import api
+    import autocompress.api as api
 
     with stdout_reserved():
         document = api.studies.best_trial(study, storage)
@@ -63,14 +62,12 @@ def best_trial(study: Study, storage: Storage = DEFAULT_STORAGE, as_json: Json =
 @app.command("export")
 def export_study(
     study: Study,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="PATH", help="File to write; .json, .csv or .db by its suffix.")
-    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="PATH", help="JSON file to write.")],
     storage: Storage = DEFAULT_STORAGE,
     as_json: Json = False,
 ) -> None:
-    """Write a study to one file: trials as .csv, everything as .json, or a database of its own as .db."""
-    from autocompress import api
+    """Write everything known about a study as one JSON document."""
+    import autocompress.api as api
 
     with stdout_reserved():
         document = api.studies.export_study(study, output, storage)
@@ -85,7 +82,7 @@ def delete_study(
     as_json: Json = False,
 ) -> None:
     """Delete a study and its trials from the database; emitted files stay."""
-    from autocompress import api
+    import autocompress.api as api
 
     with stdout_reserved():
         if not yes:
@@ -95,7 +92,7 @@ def delete_study(
 
 
 def _show_list(document: Document) -> Iterable[RenderableType]:
-    from autocompress.cli.layout import Column, factor, listing, rows_table
+    from autocompress.cli.layout import Column, factor, rows_table
 
     yield rows_table(
         document["studies"],
@@ -107,9 +104,30 @@ def _show_list(document: Document) -> Iterable[RenderableType]:
             Column("target_speedup", "target", factor, right=True),
             Column("speedup", "best", factor, right=True),
             Column("created", "created"),
-            Column("tags", "tags", listing),
         ],
     )
+
+
+def _show_study(document: Document) -> Iterable[RenderableType]:
+    from autocompress.cli.layout import Column, facts_table
+    from autocompress.report.terminal import show_summary
+
+    yield facts_table(
+        document,
+        [
+            Column("study", "study"),
+            Column("status", "status"),
+            Column("stop_reason", "because"),
+            Column("model", "model"),
+            Column("runtime", "runtime"),
+            Column("device", "device"),
+            Column("trials", "trials"),
+            Column("created", "created"),
+            Column("updated", "updated"),
+        ],
+    )
+    if document.get("summary"):
+        yield from show_summary(document["summary"])
 
 
 def _trial_columns() -> list[Column]:
@@ -136,9 +154,9 @@ def _show_trials(document: Document) -> Iterable[RenderableType]:
 
 
 def _show_best(document: Document) -> Iterable[RenderableType]:
-    from autocompress.cli.layout import facts_table
+    from autocompress.cli.layout import Column, facts_table
 
-    yield facts_table(document, _trial_columns())
+    yield facts_table(document, [*_trial_columns(), Column("model", "model"), Column("recipe", "recipe")])
 
 
 def _show_file(document: Document) -> Iterable[RenderableType]:

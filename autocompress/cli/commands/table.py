@@ -22,7 +22,7 @@ _Table = Annotated[Path, typer.Argument(metavar="TABLE", help="Table file, or it
 @app.command("list")
 def list_tables(as_json: Json = False) -> None:
     """List the tables that are here: shipped, and measured on this device."""
-    from autocompress import api
+    import autocompress.api as api
 
     with stdout_reserved():
         document = {"tables": api.tables.list_tables()}
@@ -32,7 +32,7 @@ def list_tables(as_json: Json = False) -> None:
 @app.command("show")
 def show_table(table: _Table, as_json: Json = False) -> None:
     """Show where a table comes from and what it holds, by operator type."""
-    from autocompress import api
+    import autocompress.api as api
 
     with stdout_reserved():
         document = api.tables.show_table(table)
@@ -42,7 +42,7 @@ def show_table(table: _Table, as_json: Json = False) -> None:
 @app.command("validate")
 def validate_table(table: _Table, as_json: Json = False) -> None:
     """Check a table against its schema; a faulty one is named with its fault and exits with 2."""
-    from autocompress import api
+    import autocompress.api as api
 
     with stdout_reserved():
         document = api.tables.validate_table(table)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from autocompress.report.html.markup import Cell, Column, Markup, paragraph, section, table
-from autocompress.report.wording import milliseconds, significant
+from autocompress.report.wording import MISSING, milliseconds, percent, significant
 from autocompress.store.records import LayerRecord
 
 _REFERENCE = "fp32"
@@ -22,7 +22,7 @@ def layers(records: Sequence[LayerRecord]) -> Markup:
     for record in records:
         by_layer.setdefault(record.layer, {})[record.option] = record
     reference = _REFERENCE if _REFERENCE in timed else (timed[0] if timed else None)
-    total = sum(_ms(found.get(reference)) or 0.0 for found in by_layer.values()) if reference else 0.0
+    times = [_ms(found.get(reference)) or 0.0 for found in by_layer.values()] if reference else []
     columns = [
         Column("Layer"),
         Column("Best recipe", hint="what the emitted model does here"),
@@ -33,7 +33,7 @@ def layers(records: Sequence[LayerRecord]) -> Markup:
         *(Column(f"Estimated, {o}", True, "estimated time of the layer") for o in timed),
         Column("Share", True, f"of the estimated time of all layers in {reference}"),
     ]
-    rows = [_row(layer, found, damaging, timed, reference, total) for layer, found in by_layer.items()]
+    rows = [_row(layer, found, damaging, timed, reference, times) for layer, found in by_layer.items()]
     worst = max((r.damage for r in records if r.damage is not None), default=None)
     sentence = (
         "Damage is label-free: how far the network's output moves when only this layer takes the option"
@@ -54,16 +54,17 @@ def _row(
     damaging: Sequence[str],
     timed: Sequence[str],
     reference: str | None,
-    total: float,
+    times: Sequence[float],
 ) -> list[Cell | object]:
     chosen = [option for option, record in found.items() if record.chosen]
-    share = (_ms(found.get(reference)) or 0.0) / total if reference and total > 0 else None
+    ms = (_ms(found.get(reference)) or 0.0) if reference else 0.0
+    share = ms / sum(times) if sum(times) > 0 else None
     return [
         layer,
-        ", ".join(chosen) or "–",
+        ", ".join(chosen) or MISSING,
         *(Cell(significant(_damage(found.get(o))), _damage(found.get(o))) for o in damaging),
         *(Cell(milliseconds(_ms(found.get(o))), _ms(found.get(o))) for o in timed),
-        Cell("–" if share is None else f"{share:.1%}", share, share),
+        Cell(percent(share), share, None if share is None else ms / max(times)),
     ]
 
 

@@ -11,7 +11,6 @@ from autocompress.report.html.markup import (
     Markup,
     details,
     element,
-    join,
     paragraph,
     section,
     table,
@@ -108,22 +107,23 @@ def _largest(kind: tuple[str, str], sums: Mapping[Role, Mapping[tuple[str, str],
     return max(found.get(kind, (0, 0.0))[1] for found in sums.values())
 
 
-def _totals(records: Sequence[OperatorRecord]) -> Markup:
+def _totals(records: Sequence[OperatorRecord]) -> str:
     parts = [
         plural(len(records), "operator"),
         f"{count(sum(r.macs for r in records))} MACs",
         f"{count(sum(r.parameters for r in records))} weights",
         f"{milliseconds(sum(r.estimated_ms for r in records))} estimated",
     ]
-    return element("span", ", ".join(parts))
+    return ", ".join(parts)
 
 
 def _operator_table(records: Sequence[OperatorRecord], title: str) -> Markup:
-    rows = [_row(i, record) for i, record in enumerate(records, start=1)]
-    return join([table(_COLUMNS, rows, caption=f"{title}, operator by operator.")])
+    largest = max((record.share for record in records), default=0.0) or 1.0
+    rows = [_row(i, record, largest) for i, record in enumerate(records, start=1)]
+    return table(_COLUMNS, rows, caption=f"{title}, operator by operator.")
 
 
-def _row(position: int, record: OperatorRecord) -> list[Cell | object]:
+def _row(position: int, record: OperatorRecord, largest: float) -> list[Cell | object]:
     return [
         position,
         record.op_type,
@@ -134,6 +134,6 @@ def _row(position: int, record: OperatorRecord) -> list[Cell | object]:
         Cell(count(record.parameters), record.parameters),
         Cell(count(record.macs), record.macs),
         Cell(milliseconds(record.estimated_ms), record.estimated_ms),
-        Cell(percent(record.share), record.share, record.share),
+        Cell(percent(record.share), record.share, record.share / largest),
         record.source,
     ]

@@ -19,6 +19,7 @@ from autocompress.report.html import (
 )
 from autocompress.report.html.markup import Markup, element, escape, join
 from autocompress.report.points import study_points
+from autocompress.report.recipes import RecipeLabels
 from autocompress.report.wording import moment, plural
 from autocompress.store.records import StudyRecord
 
@@ -34,8 +35,11 @@ _NAVIGATION = (
     ("provenance", "Provenance"),
 )
 
-# The browser itself refuses to load anything from anywhere.
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data: blob:"
+# The browser itself refuses to load anything from anywhere, and to send anything.
+_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data: blob:; "
+    "form-action 'none'; base-uri 'none'"
+)
 
 
 def report_html(record: StudyRecord, summary: Mapping[str, Any]) -> str:
@@ -71,6 +75,7 @@ def report_html(record: StudyRecord, summary: Mapping[str, Any]) -> str:
 
 def _main(record: StudyRecord, summary: Mapping[str, Any]) -> Markup:
     points = study_points(record, summary)
+    labels = RecipeLabels(candidate.recipe for candidate in record.candidates)
     return element(
         "main",
         join(
@@ -78,11 +83,11 @@ def _main(record: StudyRecord, summary: Mapping[str, Any]) -> Markup:
                 result.verdict_card(summary),
                 result.notices(summary),
                 result.comparison(summary),
-                tradeoff.tradeoff(points, summary),
+                tradeoff.tradeoff(points, labels, summary),
                 predictions.predictions(record, summary),
                 layers.layers(record.layers),
                 operators.operators(record.operators),
-                search.search(record, points, summary),
+                search.search(record, points, labels, summary),
                 search.failures(record.candidates),
                 provenance.recipe(record, summary),
                 provenance.reproduce(summary),

@@ -111,13 +111,13 @@ def _limits(summary: Mapping[str, Any], scale: Scale) -> tuple[list[dict[str, An
     if speedup is not None:
         shapes.append({"type": "line", "x0": speedup, "x1": speedup, "yref": "paper", "y0": 0, "y1": 1, "line": line})
         labels.append(
-            _label(f"target {times(speedup)}", x=speedup, xanchor="left", yref="paper", y=1, yanchor="bottom")
+            _label(f"target {times(speedup)}", x=speedup, xanchor="left", yref="paper", y=0, yanchor="bottom")
         )
     if limit is not None:
         y = -limit * scale.factor
         shapes.append({"type": "line", "y0": y, "y1": y, "xref": "paper", "x0": 0, "x1": 1, "line": line})
         text = f"budget {scale.drop(-limit)}"
-        labels.append(_label(text, y=y, yanchor="top", xref="paper", x=1, xanchor="right"))
+        labels.append(_label(text, y=y, yanchor="top", xref="paper", x=0, xanchor="left"))
     if speedup is not None and limit is not None:
         goal = {"x0": speedup, "x1": speedup + 1e3, "y0": -limit * scale.factor, "y1": 1e6}
         shapes.append({"type": "rect", "fillcolor": "$goal", "line": {"width": 0}, "layer": "below", **goal})

@@ -12,6 +12,7 @@ from autocompress.report.wording import (
     MISSING,
     milliseconds,
     plural,
+    sentence,
     size,
     times,
     times_interval,
@@ -21,7 +22,7 @@ from autocompress.report.wording import (
 def verdict_card(summary: Mapping[str, Any]) -> Markup:
     """The result in words and in four numbers."""
     found: Verdict = verdict(summary)
-    words = element("div", *(paragraph(sentence) for sentence in found.sentences), class_="words")
+    words = element("div", *(paragraph(text) for text in found.sentences), class_="words")
     tiles = element("div", *_tiles(summary), class_="tiles") if summary.get("best") else ""
     return element("div", element("h2", found.headline), words, tiles, class_=f"verdict {found.tone}", id="result")
 
@@ -31,7 +32,7 @@ def notices(summary: Mapping[str, Any]) -> Markup | str:
     given = summary.get("notices") or ()
     if not given:
         return ""
-    items = element("ul", *(element("li", text) for text in given))
+    items = element("ul", *(element("li", sentence(text)) for text in given))
     return element("aside", element("h3", "Please note"), items, class_="notices")
 
 
@@ -90,4 +91,4 @@ def _how_measured(summary: Mapping[str, Any]) -> Markup:
         "Drop and speedup are paired: both models saw the same samples and were timed in turns.",
         "Estimated latencies come from the latency table and predictors alone.",
     ]
-    return join([sentence for sentence in sentences if sentence], " ")
+    return join(filter(None, sentences), " ")

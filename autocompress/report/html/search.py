@@ -7,8 +7,9 @@ from typing import Any
 
 from autocompress.report.html.charts import history
 from autocompress.report.html.markup import Cell, Column, Markup, chart, details, element, paragraph, section, table
+from autocompress.report.html.tradeoff import recipe_cell
 from autocompress.report.points import Points
-from autocompress.report.recipes import describe_recipe
+from autocompress.report.recipes import RecipeLabels
 from autocompress.report.verdict import summary_scale
 from autocompress.report.wording import MISSING, Scale, milliseconds, plural, seconds, size, times
 from autocompress.store.records import CandidateRecord, StudyRecord
@@ -29,7 +30,7 @@ _COLUMNS = [
 ]
 
 
-def search(record: StudyRecord, points: Points, summary: Mapping[str, Any]) -> Markup:
+def search(record: StudyRecord, points: Points, labels: RecipeLabels, summary: Mapping[str, Any]) -> Markup:
     """The trials in order, as a picture and as a table."""
     candidates = record.candidates
     if not candidates:
@@ -43,7 +44,7 @@ def search(record: StudyRecord, points: Points, summary: Mapping[str, Any]) -> M
     figure = history(candidates, points, summary.get("max_accuracy_drop"), scale)
     picture = chart("history", figure, "Speedup of each trial in order") if figure["data"] else ""
     speeds = {p.candidate.trial: p.speedup for p in points.searched}
-    rows = [_row(candidate, scale, speeds.get(candidate.trial)) for candidate in candidates]
+    rows = [_row(candidate, labels, scale, speeds.get(candidate.trial)) for candidate in candidates]
     return section(
         "Search",
         "search",
@@ -82,7 +83,7 @@ def _numbers(trials: Sequence[int], most: int = 12) -> str:
     return shown if len(trials) <= most else f"{shown}, ... ({len(trials) - most} more)"
 
 
-def _row(candidate: CandidateRecord, scale: Scale, speedup: float | None) -> list[Cell | object]:
+def _row(candidate: CandidateRecord, labels: RecipeLabels, scale: Scale, speedup: float | None) -> list[Cell | object]:
     estimate, drop, latency = candidate.estimate, candidate.search_drop, candidate.latency
     timed = candidate.search_speedup.b if candidate.search_speedup else latency
     return [
@@ -97,7 +98,7 @@ def _row(candidate: CandidateRecord, scale: Scale, speedup: float | None) -> lis
         _cell(candidate.size_bytes, size),
         _cell(candidate.build_s, seconds),
         _cell(candidate.evaluate_s, seconds),
-        describe_recipe(candidate.recipe),
+        recipe_cell(candidate, labels),
     ]
 
 

@@ -5,37 +5,59 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from autocompress.report.html.markup import Cell, Column, Markup, chart, details, join, paragraph, section, table
+from autocompress.report.html.markup import (
+    Cell,
+    Column,
+    Markup,
+    chart,
+    details,
+    element,
+    join,
+    paragraph,
+    section,
+    table,
+)
 from autocompress.report.html.pareto_chart import pareto
 from autocompress.report.points import Point, Points
-from autocompress.report.recipes import describe_recipe
+from autocompress.report.recipes import RecipeLabels, describe_recipe
 from autocompress.report.verdict import summary_scale
 from autocompress.report.window import drop_window, out_of_window
 from autocompress.report.wording import MISSING, Scale, milliseconds, plural, size, times, times_interval
+from autocompress.store.records import CandidateRecord
 
 
-def tradeoff(points: Points, summary: Mapping[str, Any]) -> Markup:
+def tradeoff(points: Points, labels: RecipeLabels, summary: Mapping[str, Any]) -> Markup:
     """Speedup against accuracy: a picture, how to read it, and a table of the front and of what was verified."""
     hidden = out_of_window(points, drop_window(points, summary))
     note = f" {plural(hidden, 'candidate')} with a larger drop lie outside the first view." if hidden else ""
-    scale = summary_scale(summary)
-    verified = _verified_table(points, scale) if points.verified else paragraph("Nothing was verified.", kind="empty")
     return section(
         "Speed against accuracy",
         "tradeoff",
         paragraph(
             "Up and to the right is better; the shaded corner keeps both the target and the accuracy budget. Filled "
             "marks are measured, open marks and crosses are estimated. Point at a mark to see its recipe; drag to "
-            f"zoom, double-click to see everything.{note}",
+            f"zoom, double-click to go back.{note}",
             kind="note",
         ),
         chart("pareto", pareto(points, summary), "Speedup against change of accuracy for every candidate"),
-        verified,
-        details(f"Front of the search part ({plural(len(points.front), 'candidate')})", _front_table(points, scale)),
+        element("h3", "Verified candidates"),
+        _verified_table(points, labels, summary),
+        details(
+            f"Front of the search part ({plural(len(points.front), 'candidate')})",
+            _front_table(points, labels, summary_scale(summary)),
+        ),
     )
 
 
-def _verified_table(points: Points, scale: Scale) -> Markup:
+def recipe_cell(candidate: CandidateRecord, labels: RecipeLabels) -> Markup:
+    """What sets the recipe apart; the whole recipe on hover."""
+    return element("span", labels(candidate.recipe), title=describe_recipe(candidate.recipe))
+
+
+def _verified_table(points: Points, labels: RecipeLabels, summary: Mapping[str, Any]) -> Markup:
+    if not points.verified:
+        return paragraph("Nothing was verified.", kind="empty")
+    scale, emitted = summary_scale(summary), (summary.get("best") or {}).get("trial")
     columns = [
         Column("Trial", numeric=True),
         Column("Speedup", numeric=True, hint="timed in turns with the original"),
@@ -47,13 +69,16 @@ def _verified_table(points: Points, scale: Scale) -> Markup:
         Column("Size", numeric=True),
         Column("Recipe"),
     ]
-    return table(columns, [_verified_row(p, scale) for p in points.verified], caption="Verified candidates.")
+    order = sorted(points.verified, key=lambda p: (p.candidate.trial != emitted, -p.speedup))
+    rows = [_verified_row(p, labels, scale, emitted) for p in order]
+    return table(columns, rows, caption="Verified candidates; the emitted one first.")
 
 
-def _verified_row(point: Point, scale: Scale) -> list[Cell | object]:
+def _verified_row(point: Point, labels: RecipeLabels, scale: Scale, emitted: int | None) -> list[Cell | object]:
     candidate = point.candidate
+    badge = [element("span", "emitted", class_="state complete"), " "] if candidate.trial == emitted else []
     return [
-        Cell(candidate.trial),
+        Cell(join([*badge, candidate.trial], ""), candidate.trial),
         Cell(times(point.speedup), point.speedup),
         times_interval(point.speedup_interval),
         Cell(scale.drop(point.drop), point.drop),
@@ -61,11 +86,11 @@ def _verified_row(point: Point, scale: Scale) -> list[Cell | object]:
         candidate.verified_drop.n if candidate.verified_drop else MISSING,
         Cell(milliseconds(point.latency_ms), point.latency_ms),
         Cell(size(candidate.size_bytes), candidate.size_bytes),
-        describe_recipe(candidate.recipe),
+        recipe_cell(candidate, labels),
     ]
 
 
-def _front_table(points: Points, scale: Scale) -> Markup:
+def _front_table(points: Points, labels: RecipeLabels, scale: Scale) -> Markup:
     kind = "measured" if points.front_is_measured else "estimated"
     columns = [
         Column("Trial", numeric=True),
@@ -82,10 +107,10 @@ def _front_table(points: Points, scale: Scale) -> Markup:
             Cell(scale.drop(p.drop), p.drop),
             Cell(milliseconds(p.latency_ms), p.latency_ms),
             Cell(size(p.candidate.size_bytes), p.candidate.size_bytes),
-            describe_recipe(p.candidate.recipe),
+            recipe_cell(p.candidate, labels),
         ]
         for p in points.front
     ]
     if not rows:
         return paragraph("No candidate was evaluated.", kind="empty")
-    return join([table(columns, rows, caption="Candidates that no other beats in both speed and accuracy.")])
+    return table(columns, rows, caption="Candidates that no other beats in both speed and accuracy.")

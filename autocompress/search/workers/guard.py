@@ -29,11 +29,11 @@ class Guard:
     stop: Callable[[], bool]
 
 
-class Stopped(Exception):  # noqa: N818  # never leaves this package
+class Stopped(Exception):  # never leaves this package
     """The guard struck; the message is the cause, a sentence without its full stop."""
 
 
-class PipeClosed(Exception):  # noqa: N818  # never leaves this package
+class PipeClosed(Exception):  # never leaves this package
     """The worker is dead, or closed its end of a pipe."""
 
 

@@ -19,7 +19,7 @@ _LAST_BREATH_S = 5.0
 _POLITE_EXIT_S = 2.0
 
 
-class WorkerLost(Exception):  # noqa: N818  # never leaves this package
+class WorkerLost(Exception):  # never leaves this package
     """The process ended, or was ended, before it answered.
 
     Attributes:

@@ -36,22 +36,26 @@
       const place = document.getElementById(data.dataset.chart);
       const figure = themed(JSON.parse(data.textContent));
       const narrow = (width || place.clientWidth) < 620;
-      const rows = Math.ceil(figure.data.length / (narrow ? 1 : 2));
+      const entries = Math.ceil(figure.data.length / (narrow ? 1 : 2));
+      const height = figure.height + 18 * entries;
+      const margin = { l: 60, r: 16, t: 24, b: 62 + 20 * entries };
       const layout = Object.assign({}, figure.layout, {
         xaxis: axis(figure.layout.xaxis),
         yaxis: axis(figure.layout.yaxis),
-        height: figure.height + (narrow ? 10 * rows : 0),
+        height: height,
         width: width,
         autosize: width === undefined,
-        margin: { l: 60, r: 16, t: 30, b: 50 },
+        margin: margin,
         paper_bgcolor: "rgba(0,0,0,0)",
         plot_bgcolor: "rgba(0,0,0,0)",
         font: { family: getComputedStyle(document.body).fontFamily, size: 12.5, color: color("ink") },
         hoverlabel: { align: "left", bgcolor: color("card"), bordercolor: color("line"), font: { color: color("ink") } },
-        legend: { orientation: "h", y: -0.16, yanchor: "top", x: 0, font: { size: 11.5 } },
+        modebar: { bgcolor: "rgba(0,0,0,0)", color: color("soft"), activecolor: color("ink") },
+        legend: { orientation: "h", y: -56 / (height - margin.t - margin.b), yanchor: "top", x: 0, font: { size: 11.5 } },
       });
       Plotly.react(place, figure.data, layout, {
         responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"],
+        showSendToCloud: false, plotlyServerURL: "",  // nothing leaves this page
         toImageButtonOptions: { filename: data.dataset.chart, scale: 2 },
       });
     }

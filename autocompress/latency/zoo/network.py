@@ -1,0 +1,292 @@
+"""Builds networks with random weights, in float, in integers, or mixed.
+
+Integer layers are written as QuantizeLinear/DequantizeLinear pairs around the operators, in the places where runtimes
+fuse them.  Weights and scales are arbitrary: the networks are there to be timed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+_OPSET = 17
+_SCALE = np.float32(6 / 255)
+_WEIGHT_SCALE = np.float32(0.01)
+
+
+@dataclass(frozen=True)
+class Value:
+    """A tensor under construction.
+
+    Attributes:
+        name: its name.
+        shape: its sizes.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """How an architecture is built.
+
+    Attributes:
+        name: short name.
+        int8_share: probability that a layer is integer: 0 float, 1 integer, between mixed.
+        activation_dtype: of integer activations.
+        weight_dtype: of integer weights.
+        per_channel: granularity of integer weights.
+        dynamic: whether matrix products are quantized dynamically rather than statically.
+        width: factor on channels; with ``uneven`` each width gets a factor of its own around it.
+        uneven: whether channels are pruned to uneven numbers.
+        seed: of everything random.
+    """
+
+    name: str
+    int8_share: float = 0.0
+    activation_dtype: str = "uint8"
+    weight_dtype: str = "int8"
+    per_channel: bool = True
+    dynamic: bool = False
+    width: float = 1.0
+    uneven: bool = False
+    seed: int = 0
+
+
+class Network:
+    """A network under construction.
+
+    Args:
+        variant: how layers are built.
+    """
+
+    def __init__(self, variant: Variant) -> None:
+        self.variant = variant
+        self._rng = np.random.default_rng(variant.seed)
+        self._nodes: list[onnx.NodeProto] = []
+        self._weights: list[onnx.TensorProto] = []
+        self._inputs: list[onnx.ValueInfoProto] = []
+        self._quantized: dict[str, str] = {}
+        self._widths: dict[int, int] = {}
+
+    def input(self, shape: Sequence[int]) -> Value:
+        """Adds the float input."""
+        self._inputs.append(helper.make_tensor_value_info("x", TensorProto.FLOAT, shape))
+        return Value("x", tuple(shape))
+
+    def width(self, channels: int) -> int:
+        """Channels as this variant has them; equal numbers stay equal, so that residual sums fit."""
+        if channels not in self._widths:
+            factor = self.variant.width
+            if self.variant.uneven:
+                factor *= float(self._rng.uniform(0.45, 1.05))
+            self._widths[channels] = channels if factor == 1.0 else max(2, round(channels * factor))
+        return self._widths[channels]
+
+    def is_integer(self) -> bool:
+        """Draws whether the next layer is integer."""
+        share = self.variant.int8_share
+        return share >= 1.0 or (share > 0.0 and bool(self._rng.random() < share))
+
+    def op(
+        self,
+        op_type: str,
+        inputs: Sequence[Value],
+        shape: Sequence[int],
+        *,
+        constants: Sequence[npt.NDArray[np.generic]] = (),
+        integer: bool = False,
+        **attributes: object,
+    ) -> Value:
+        """Adds an operator on activations, in float or between integers.
+
+        Args:
+            op_type: its type.
+            inputs: activations, first in the operand list.
+            shape: of its result.
+            constants: further operands.
+            integer: whether it computes on, or moves, integers.
+            attributes: its attributes.
+        """
+        names = [self._dequantized(v) if integer else v.name for v in inputs]
+        names += [self._constant(values) for values in constants]
+        result = Value(self._add(op_type, names, **attributes), tuple(shape))
+        return Value(self._dequantized(result), result.shape) if integer else result
+
+    def conv(
+        self,
+        x: Value,
+        channels: int,
+        kernel: int | tuple[int, int] = 1,
+        *,
+        stride: int = 1,
+        group: int = 1,
+        act: str | None = None,
+        dilation: int = 1,
+    ) -> Value:
+        """Adds a padded convolution with bias and activation."""
+        height, width = kernel if isinstance(kernel, tuple) else (kernel, kernel)
+        integer = self.is_integer()
+        shape = (channels, x.shape[1] // group, height, width)
+        operands = [self._dequantized(x) if integer else x.name, *self._weight_and_bias(shape, 0, integer)]
+        pads = [dilation * (height - 1) // 2, dilation * (width - 1) // 2]
+        attributes: dict[str, object] = {
+            "kernel_shape": [height, width], "strides": [stride, stride], "pads": [*pads, *pads], "group": group,
+        }  # fmt: skip
+        if dilation > 1:
+            attributes["dilations"] = [dilation, dilation]
+        name = self._add("Conv", operands, **attributes)
+        result = Value(name, (x.shape[0], channels, *(-(-s // stride) for s in x.shape[2:])))
+        return self.activate(result, act, integer=integer)
+
+    def dense(self, x: Value, features: int, act: str | None = None) -> Value:
+        """Adds a matrix product with weights and bias: Gemm on two dimensions, MatMul and Add on more."""
+        integer = self.is_integer()
+        inner = x.shape[-1]
+        shape = (*x.shape[:-1], features)
+        if integer and self.variant.dynamic:
+            return self.activate(Value(self._dynamic_product(x, features), shape), act, integer=False)
+        source = self._dequantized(x) if integer else x.name
+        if len(x.shape) == 2:
+            name = self._add("Gemm", [source, *self._weight_and_bias((features, inner), 0, integer)], transB=1)
+            return self.activate(Value(name, shape), act, integer=integer)
+        weight, bias = self._weight_and_bias((inner, features), 1, integer, float_bias=True)
+        product = Value(self._add("MatMul", [source, weight]), shape)
+        if integer:
+            product = Value(self._dequantized(product), shape)
+        return self.activate(Value(self._add("Add", [product.name, bias]), shape), act, integer=False)
+
+    def activate(self, x: Value, act: str | None, *, integer: bool) -> Value:
+        """Adds an activation; an integer layer is requantized after a fused one and around any other."""
+        if act in ("relu", "relu6"):
+            bounds = [np.float32(0), np.float32(6)] if act == "relu6" else []
+            names = [x.name, *(self._constant(np.asarray(b)) for b in bounds)]
+            x = Value(self._add("Clip" if bounds else "Relu", names), x.shape)
+            return Value(self._dequantized(x, lowest=True), x.shape) if integer else x
+        if integer:
+            x = Value(self._dequantized(x), x.shape)
+        if act is None:
+            return x
+        return _ACTIVATIONS[act](self, x, integer)
+
+    def lookup(self, table: npt.NDArray[np.float32], indices: Value) -> Value:
+        """Adds a Gather of rows of a table."""
+        name = self._add("Gather", [self._constant(table), indices.name])
+        return Value(name, (*indices.shape, table.shape[1]))
+
+    def model(self, outputs: Sequence[Value]) -> bytes:
+        """The serialized model."""
+        graph = helper.make_graph(
+            self._nodes,
+            "network",
+            self._inputs,
+            [helper.make_tensor_value_info(v.name, TensorProto.FLOAT, v.shape) for v in outputs],
+            self._weights,
+        )
+        opsets = [helper.make_opsetid("", _OPSET)]
+        return bytes(helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString())
+
+    def _add(self, op_type: str, inputs: Sequence[str], **attributes: object) -> str:
+        name = f"{op_type}_{len(self._nodes)}"
+        self._nodes.append(helper.make_node(op_type, list(inputs), [f"{name}_out"], name=name, **attributes))
+        return f"{name}_out"
+
+    def _constant(self, values: npt.NDArray[np.generic]) -> str:
+        name = f"constant_{len(self._weights)}"
+        self._weights.append(numpy_helper.from_array(np.asarray(values), name))
+        return name
+
+    def _dequantized(self, x: Value, *, lowest: bool = False) -> str:
+        """The name of ``x`` after a Q/DQ pair, which is added once."""
+        if x.name in self._quantized:
+            return self._quantized[x.name]
+        dtype = np.dtype(self.variant.activation_dtype)
+        smallest = int(np.iinfo(dtype).min)
+        parameters = [self._constant(_SCALE), self._constant(dtype.type(smallest if lowest else smallest + 128))]
+        quantized = self._add("QuantizeLinear", [x.name, *parameters])
+        name = self._add("DequantizeLinear", [quantized, *parameters])
+        self._quantized[x.name] = self._quantized[name] = name
+        return name
+
+    def _weight_and_bias(
+        self, shape: tuple[int, ...], axis: int, integer: bool, *, float_bias: bool = False
+    ) -> tuple[str, str]:
+        channels = shape[axis]
+        float_biases = self._rng.standard_normal(channels).astype(np.float32)
+        if not integer:
+            weight = self._constant((self._rng.standard_normal(shape) * 0.1).astype(np.float32))
+            return weight, self._constant(float_biases)
+        weight = self._integer_weight(shape, axis)
+        if float_bias:
+            return weight, self._constant(float_biases)
+        count = channels if self.variant.per_channel else 1
+        biases = self._rng.integers(-1000, 1000, channels).astype(np.int32)
+        scale = np.full(count, _SCALE * _WEIGHT_SCALE, np.float32)
+        return weight, self._dequantized_weight(biases, scale, np.zeros(count, np.int32), 0)
+
+    def _integer_weight(self, shape: tuple[int, ...], axis: int) -> str:
+        dtype = np.dtype(self.variant.weight_dtype)
+        count = shape[axis] if self.variant.per_channel else 1
+        zero = 0 if dtype == np.int8 else 128
+        values = (self._rng.integers(-100, 100, shape) + zero).astype(dtype)
+        return self._dequantized_weight(
+            values, np.full(count, _WEIGHT_SCALE, np.float32), np.full(count, zero, dtype), axis
+        )
+
+    def _dequantized_weight(
+        self,
+        values: npt.NDArray[np.generic],
+        scales: npt.NDArray[np.generic],
+        zeros: npt.NDArray[np.generic],
+        axis: int,
+    ) -> str:
+        if len(scales) == 1:
+            names = [self._constant(v) for v in (values, scales.reshape(()), zeros.reshape(()))]
+            return self._add("DequantizeLinear", names)
+        return self._add("DequantizeLinear", [self._constant(v) for v in (values, scales, zeros)], axis=axis)
+
+    def _dynamic_product(self, x: Value, features: int) -> str:
+        node = f"DynamicQuantizeLinear_{len(self._nodes)}"
+        parts = [f"{node}_{part}" for part in ("quantized", "scale", "zero")]
+        self._nodes.append(helper.make_node("DynamicQuantizeLinear", [x.name], parts, name=node))
+        shape = (x.shape[-1], features)
+        weight = self._constant(self._rng.integers(-100, 100, shape).astype(np.int8))
+        zeros, scales = np.zeros(features, np.int8), np.full(features, _WEIGHT_SCALE, np.float32)
+        product = self._add("MatMulInteger", [parts[0], weight, parts[2], self._constant(zeros)])
+        product = self._add("Cast", [product], to=TensorProto.FLOAT)
+        product = self._add("Mul", [product, self._add("Mul", [parts[1], self._constant(scales)])])
+        return self._add("Add", [product, self._constant(self._rng.standard_normal(features).astype(np.float32))])
+
+
+def _silu(network: Network, x: Value, integer: bool) -> Value:
+    gate = network.op("Sigmoid", [x], x.shape, integer=integer)
+    return network.op("Mul", [x, gate], x.shape, integer=integer)
+
+
+def _hard_swish(network: Network, x: Value, integer: bool) -> Value:
+    gate = network.op("HardSigmoid", [x], x.shape, alpha=1 / 6, beta=0.5)
+    return network.op("Mul", [x, gate], x.shape, integer=integer)
+
+
+def _gelu(network: Network, x: Value, integer: bool) -> Value:
+    scaled = network.op("Div", [x], x.shape, constants=[np.asarray(np.sqrt(2), np.float32)])
+    raised = network.op("Add", [network.op("Erf", [scaled], x.shape)], x.shape, constants=[np.asarray(1, np.float32)])
+    product = network.op("Mul", [x, raised], x.shape)
+    return network.op("Mul", [product], x.shape, constants=[np.asarray(0.5, np.float32)])
+
+
+_ACTIVATIONS: dict[str, Callable[[Network, Value, bool], Value]] = {
+    "silu": _silu,
+    "hardswish": _hard_swish,
+    "gelu": _gelu,
+    "sigmoid": lambda network, x, integer: network.op("Sigmoid", [x], x.shape, integer=integer),
+    "hardsigmoid": lambda network, x, integer: network.op("HardSigmoid", [x], x.shape, alpha=1 / 6, beta=0.5),
+    "tanh": lambda network, x, integer: network.op("Tanh", [x], x.shape),
+    "leaky": lambda network, x, integer: network.op("LeakyRelu", [x], x.shape, integer=integer, alpha=0.1),
+}
