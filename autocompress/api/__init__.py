@@ -54,4 +54,7 @@ def __getattr__(name: str) -> object:
     module = _MODULES[name]
     if not module:
         return importlib.import_module(f"{__name__}.{name}")
-    return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    imported = importlib.import_module(f"{__name__}.{module}")
+    # A function may have its module's name, which the import has just bound to the module.
+    globals().update({key: getattr(imported, key) for key, where in _MODULES.items() if where == module})
+    return globals()[name]

@@ -73,7 +73,7 @@ def sentences(texts: Iterable[str]) -> list[Text]:
 
 def milliseconds(value: float) -> str:
     """``12.345`` -> ``"12.35 ms"``; small ones in microseconds."""
-    return f"{value:.4g} ms" if value >= 0.1 else f"{value * 1000:.3g} us"
+    return f"{value:.4g} ms" if abs(value) >= 0.1 else f"{value * 1000:.3g} us"
 
 
 def interval_ms(value: Sequence[float]) -> str:

@@ -12,8 +12,10 @@ Json = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress and no notices, only the result.")]
 RuntimeName = Annotated[str, typer.Option("--runtime", metavar="NAME", help="What executes the model.")]
-Threads = Annotated[int, typer.Option("--threads", metavar="N", help="Intra-op threads of the runtime.")]
-BatchSize = Annotated[int, typer.Option("--batch-size", metavar="N", help="Samples per run where time is measured.")]
+Threads = Annotated[int, typer.Option("--threads", metavar="N", min=1, help="Intra-op threads of the runtime.")]
+BatchSize = Annotated[
+    int, typer.Option("--batch-size", metavar="N", min=1, help="Samples per run where time is measured.")
+]
 Shape = Annotated[
     list[str] | None,
     typer.Option(
@@ -24,7 +26,7 @@ LatencyTablePath = Annotated[
     Path | None,
     typer.Option("--latency-table", metavar="PATH", help="Use this table although it may not fit this device."),
 ]
-Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Seed of every random choice.")]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Seed of every random choice.")]
 Data = Annotated[
     str | None,
     typer.Option(

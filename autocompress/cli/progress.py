@@ -120,7 +120,7 @@ class LiveProgress:
         """Ticks the bar before and begins another."""
         best = self._task.fields["best"] if self._task is not None else ""
         self._finish()
-        task_id = self._bars.add_task(name, total=total, best=best, limit_s=limit_s)
+        task_id = self._bars.add_task(name, total=total, best=best, limit_s=limit_s, counted=True)
         self._task = next(task for task in self._bars.tasks if task.id == task_id)
 
     def advance(self, n: int = 1) -> None:
@@ -140,8 +140,9 @@ class LiveProgress:
     def _finish(self) -> None:
         """Marks the current stage as done, whatever its count; the best so far moves on to the next bar."""
         if self._task is not None:
-            done = max(self._task.completed, 1)
-            self._bars.update(self._task.id, total=done, completed=done, best="")
+            counted = self._task.completed > 0
+            done = self._task.completed if counted else 1
+            self._bars.update(self._task.id, total=done, completed=done, best="", counted=counted)
             self._bars.stop_task(self._task.id)
 
 
@@ -157,6 +158,8 @@ def _text_column(text_of: Callable[[Task], str]) -> ProgressColumn:
 
 
 def _counts_of(task: Task) -> str:
+    if not task.fields["counted"]:
+        return ""
     if task.total is None:
         return f"{int(task.completed)}" if task.completed else ""
     return f"{int(task.completed)}/{int(task.total)}"

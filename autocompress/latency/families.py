@@ -28,7 +28,7 @@ _BY_TYPE = {
     ),
     **dict.fromkeys(
         ("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "QLinearAveragePool",
-         "QLinearGlobalAveragePool", "LpPool"),
+         "QLinearGlobalAveragePool", "NhwcMaxPool", "LpPool"),
         "pooling",
     ),
     **dict.fromkeys(

@@ -94,8 +94,7 @@ def profile_ops(
     for op in todo:
         if budget_s is not None and time.perf_counter() - start >= budget_s:
             break
-        record = _measured(runtime, op, threads, seconds_per_operator)
-        file.append(record)
+        record = measure_op(runtime, op, file, threads=threads, seconds=seconds_per_operator)
         measured += 1
         invalid += not record.valid
         progress.advance()
@@ -103,6 +102,19 @@ def profile_ops(
         progress.notice(f"{invalid} of {measured} operators could not be timed; their records say why")
     table = file.compact() if measured else table
     return ProfileOutcome(table, measured, invalid, len(todo) - measured, time.perf_counter() - start)
+
+
+def measure_op(
+    runtime: Runtime, op: ExecutedOp, file: TableFile, *, threads: int = 1, seconds: float = _SECONDS_PER_OPERATOR
+) -> LatencyRecord:
+    """Times one operator, puts its record on disk at once and returns it.
+
+    Raises:
+        StorageError: when the file cannot be written.
+    """
+    record = _measured(runtime, op, threads, seconds)
+    file.append(record)
+    return record
 
 
 def with_constants(runtime: Runtime, header: TableHeader) -> TableHeader:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from autocompress.report.wording import (
     Scale,
+    bounds,
     milliseconds,
     plural,
     sentence,
@@ -134,8 +135,16 @@ def _accuracy_sentence(summary: Summary, best: Summary) -> str:
     samples = plural(best.get("n") or 0, "sample")
     return (
         f"{summary['metric']} {change}, {values} (95 % interval of the drop {interval}), on {samples} of the "
-        f"verification part, which the search never saw{budget}."
+        f"verification part, which the search never saw{budget}.{_doubt(best, limit)}"
     )
+
+
+def _doubt(best: Summary, limit: float | None) -> str:
+    """What to add when the drop keeps the budget but its interval does not."""
+    _, high = bounds(best.get("accuracy_drop_ci95"))
+    if limit is None or high is None or not best["accuracy_drop"] <= limit < high:
+        return ""
+    return " The interval reaches beyond the budget: more samples would make it narrower."
 
 
 def _size_sentence(summary: Summary, best: Summary) -> str:

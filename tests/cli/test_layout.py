@@ -42,6 +42,7 @@ def test_facts_leave_out_what_is_not_known_and_reach_into_mappings():
     [
         (layout.milliseconds, 12.3456, "12.35 ms"),
         (layout.milliseconds, 0.065, "65 us"),
+        (layout.milliseconds, -0.5, "-0.5 ms"),
         (layout.interval_ms, [1.0, 2.5], "1 ms to 2.5 ms"),
         (layout.factor, 2.0, "2.00x"),
         (layout.interval_of_factors, (1.9, 2.1), "1.90x to 2.10x"),

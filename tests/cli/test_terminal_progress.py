@@ -65,6 +65,7 @@ def test_live_shows_stages_counts_best_and_notices():
         live._bars.refresh()
         shown = console.file.getvalue()
         live.stage("verify")
+    assert "1/1" not in console.file.getvalue()
     assert "12/50" in shown
     assert "left" in shown
     assert "[b]runs.db[/b]" in shown

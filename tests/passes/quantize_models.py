@@ -165,5 +165,11 @@ def steps(model: onnx.ModelProto) -> dict[str, float]:
     return found
 
 
+def largest_step(model: onnx.ModelProto) -> float:
+    """Largest quantization step of any activation."""
+    values = {w.name: numpy_helper.to_array(w) for w in model.graph.initializer}
+    return max(float(values[node.input[1]]) for node in model.graph.node if node.op_type == "QuantizeLinear")
+
+
 def weights_of(model: onnx.ModelProto) -> Arrays:
     return {w.name: numpy_helper.to_array(w) for w in model.graph.initializer}

@@ -1,4 +1,4 @@
-"""Realistic studies, made by a small simulation: a MobileNet-like model whose candidates lose accuracy as they speed up."""
+"""Realistic studies, simulated: a MobileNet-like model whose candidates lose accuracy as they get faster."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def operators(int8: bool) -> tuple[OperatorRecord, ...]:
             weights = c_in * (c_out if kernel == 1 else 9)
             kind = "QLinearConv" if int8 and block > 1 else "Conv"
             shape = f"1x{c_in}x{side}x{side} -> 1x{c_out if kernel == 1 else c_in}x{side}x{side}"
-            ms = macs / (6e9 if kind == "QLinearConv" else 2.4e9) + 0.004
+            ms = macs / (8e8 if kind == "QLinearConv" else 2.8e8) + 0.004
             rows.append((kind, f"/features/{block}/conv/{part}", shape, weights, macs, ms))
         if int8 and block == 2:
             rows.append(("QuantizeLinear", "", f"1x{grown}x{side}x{side}", 0, 0, 0.031))
@@ -250,7 +250,9 @@ def reported() -> Callable[..., Reported]:
     """Any other study: candidates, and changes to the study and the summary."""
 
     def make(candidates: tuple[CandidateRecord, ...] = (), *, bare: bool = False, **changes: Any) -> Reported:
-        build = {key: changes.pop(key) for key in ("best", "model", "recipe", "target_met", "notices") if key in changes}
+        build = {
+            key: changes.pop(key) for key in ("best", "model", "recipe", "target_met", "notices") if key in changes
+        }
         record = study(candidates, stop_reason=changes.pop("stop_reason", None), **changes)
         if bare:
             record = replace(record, operators={}, layers=(), events=(), header=replace(record.header, baseline=None))

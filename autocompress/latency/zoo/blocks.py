@@ -50,7 +50,7 @@ def _residual(net: Network, x: Value, y: Value, stride: int) -> Value:
     if x.shape != y.shape:
         x = net.conv(x, y.shape[1], stride=stride)
     integer = net.is_integer()
-    return net.activate(net.op("Add", [y, x], y.shape, integer=integer), "relu", integer=integer)
+    return net.activate(net.op("Add", [y, x], y.shape, integer=integer, requantize=False), "relu", integer=integer)
 
 
 def _inverted(net: Network, x: Value, channels: int, o: Options) -> Value:

@@ -15,8 +15,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 _OPSET = 17
-_SCALE = np.float32(6 / 255)
-_WEIGHT_SCALE = np.float32(0.01)
+_SCALE = np.asarray(6 / 255, np.float32)
+_WEIGHT_SCALE = np.asarray(0.01, np.float32)
+_MOVING = frozenset({"MaxPool", "Reshape", "Flatten", "Transpose", "Resize", "Slice", "Squeeze"})
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Variant:
         dynamic: whether matrix products are quantized dynamically rather than statically.
         width: factor on channels; with ``uneven`` each width gets a factor of its own around it.
         uneven: whether channels are pruned to uneven numbers.
+        every: built for each architecture (1) or only for some (2: every other one, ...), to keep tables small.
         seed: of everything random.
     """
 
@@ -56,6 +58,7 @@ class Variant:
     dynamic: bool = False
     width: float = 1.0
     uneven: bool = False
+    every: int = 1
     seed: int = 0
 
 
@@ -73,6 +76,7 @@ class Network:
         self._weights: list[onnx.TensorProto] = []
         self._inputs: list[onnx.ValueInfoProto] = []
         self._quantized: dict[str, str] = {}
+        self._lowest: set[str] = set()
         self._widths: dict[int, int] = {}
 
     def input(self, shape: Sequence[int]) -> Value:
@@ -102,6 +106,7 @@ class Network:
         *,
         constants: Sequence[npt.NDArray[np.generic]] = (),
         integer: bool = False,
+        requantize: bool = True,
         **attributes: object,
     ) -> Value:
         """Adds an operator on activations, in float or between integers.
@@ -112,12 +117,17 @@ class Network:
             shape: of its result.
             constants: further operands.
             integer: whether it computes on, or moves, integers.
+            requantize: whether an integer operator's result goes back to integers at once.
             attributes: its attributes.
         """
         names = [self._dequantized(v) if integer else v.name for v in inputs]
         names += [self._constant(values) for values in constants]
         result = Value(self._add(op_type, names, **attributes), tuple(shape))
-        return Value(self._dequantized(result), result.shape) if integer else result
+        if not (integer and requantize):
+            return result
+        # What only moves integers keeps their zero point.
+        lowest = op_type in _MOVING and names[0] in self._lowest
+        return Value(self._dequantized(result, lowest=lowest), result.shape)
 
     def conv(
         self,
@@ -208,10 +218,12 @@ class Network:
             return self._quantized[x.name]
         dtype = np.dtype(self.variant.activation_dtype)
         smallest = int(np.iinfo(dtype).min)
-        parameters = [self._constant(_SCALE), self._constant(dtype.type(smallest if lowest else smallest + 128))]
+        parameters = [self._constant(_SCALE), self._constant(np.asarray(smallest if lowest else smallest + 128, dtype))]
         quantized = self._add("QuantizeLinear", [x.name, *parameters])
         name = self._add("DequantizeLinear", [quantized, *parameters])
         self._quantized[x.name] = self._quantized[name] = name
+        if lowest:
+            self._lowest.add(name)
         return name
 
     def _weight_and_bias(
@@ -227,7 +239,7 @@ class Network:
             return weight, self._constant(float_biases)
         count = channels if self.variant.per_channel else 1
         biases = self._rng.integers(-1000, 1000, channels).astype(np.int32)
-        scale = np.full(count, _SCALE * _WEIGHT_SCALE, np.float32)
+        scale = np.full(count, float(_SCALE * _WEIGHT_SCALE), np.float32)
         return weight, self._dequantized_weight(biases, scale, np.zeros(count, np.int32), 0)
 
     def _integer_weight(self, shape: tuple[int, ...], axis: int) -> str:

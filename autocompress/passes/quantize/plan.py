@@ -2,7 +2,7 @@
 
 * An int8 unit reads its inputs through Quantize/Dequantize.  A unit's output is quantized as well, because only then
   does the runtime fuse the unit into one integer kernel; MatMul and Gemm may keep a float output where no int8 unit
-  reads it.
+  reads it (but not through an activation: a Relu that anything but a Quantize follows hides the product from fusion).
 * A tensor that an int8 unit produces is read by everybody through its Dequantize; a tensor that a float node produces
   is read through Quantize/Dequantize by int8 units only, so float neighbours lose nothing.
 * A product with a constant matrix followed by the Add of a constant writes int8 as well: runtimes merge the pair into
@@ -56,11 +56,7 @@ def make_plan(
     """Places the Quantize/Dequantize pairs for a precision per unit."""
     int8_units = tuple(u for u in units if precisions[u.name] == INT8)
     wanted = _tensors_wanted_in_int8(index, int8_units, rules)
-    produced = {
-        u.output: u.output
-        for u in int8_units
-        if u.op_type not in _FLOAT_OUTPUT_POSSIBLE or u.output in wanted or _merges_with_add(index, u)
-    }
+    produced = {u.output: u.output for u in int8_units if u.output in wanted or not _may_write_float(index, u)}
     int8_nodes = {u.nodes[0] for u in int8_units}
     for node in index.graph.node:
         if is_transparent(node, rules) and node.input[0] in produced and any(o in wanted for o in node.output):
@@ -92,10 +88,15 @@ def is_transparent(node: onnx.NodeProto, rules: QuantizationRules) -> bool:
     return not (node.op_type == "MaxPool" and len(node.output) > 1)
 
 
-def _merges_with_add(index: GraphIndex, unit: Unit) -> bool:
+def _may_write_float(index: GraphIndex, unit: Unit) -> bool:
+    readers = index.consumers.get(unit.output, [])
+    hidden = len(unit.nodes) > 1 and bool(readers)
+    return unit.op_type in _FLOAT_OUTPUT_POSSIBLE and not hidden and not _merges_with_add(index, unit, readers)
+
+
+def _merges_with_add(index: GraphIndex, unit: Unit, readers: Sequence[onnx.NodeProto]) -> bool:
     return unit.weight is not None and any(
-        reader.op_type == "Add" and any(index.is_constant(name) for name in reader.input)
-        for reader in index.consumers.get(unit.output, [])
+        reader.op_type == "Add" and any(index.is_constant(name) for name in reader.input) for reader in readers
     )
 
 

@@ -81,7 +81,7 @@ def history(candidates: Sequence[CandidateRecord], points: Points, limit: float 
             "name": "best within the accuracy budget so far",
             "x": [trial for trial, _ in best],
             "y": [speedup for _, speedup in best],
-            "line": {"shape": "hv", "color": "$verified", "width": 2},
+            "line": {"shape": "hv", "color": "$measured", "width": 2},
             "hoverinfo": "skip",
         },
     ]

@@ -13,6 +13,8 @@ from autocompress.store.plain import to_json
 # Tables longer than this get a filter and scroll within their frame.
 LONG_TABLE_ROWS = 15
 
+_VOID = frozenset({"input", "meta"})  # elements that have no content and no end
+
 
 class Markup(str):
     """Text that is HTML already."""
@@ -35,7 +37,8 @@ def element(tag: str, *content: object, **attributes: object) -> Markup:
 
     An attribute that is None or False is left out; one that is True has no value.
     """
-    return Markup(f"<{tag}{_attributes(attributes)}>{join(content, '')}</{tag}>")
+    start = f"<{tag}{_attributes(attributes)}>"
+    return Markup(start if tag in _VOID else f"{start}{join(content, '')}</{tag}>")
 
 
 def section(title: str, anchor: str, *content: object) -> Markup:
@@ -79,11 +82,13 @@ class Column:
         title: heading.
         numeric: aligned right and sorted as numbers.
         hint: what the heading means, shown on hover.
+        wide: whether its text is long.
     """
 
     title: str
     numeric: bool = False
     hint: str | None = None
+    wide: bool = False
 
 
 @dataclass(frozen=True)
@@ -135,11 +140,11 @@ def _heading(column: Column, sortable: bool) -> Markup:
 
 def _cell(cell: Cell | object, column: Column) -> Markup:
     cell = cell if isinstance(cell, Cell) else Cell(cell)
-    kinds = [kind for kind, wanted in (("number", column.numeric), ("bar", cell.share is not None)) if wanted]
+    kinds = {"number": column.numeric, "wide": column.wide, "bar": cell.share is not None}
     return element(
         "td",
         cell.content,
-        class_=" ".join(kinds) or None,
+        class_=" ".join(kind for kind, wanted in kinds.items() if wanted) or None,
         data_order=cell.order,
         style=None if cell.share is None else f"--share:{min(max(cell.share, 0.0), 1.0):.2%}",
     )

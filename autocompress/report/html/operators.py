@@ -25,7 +25,7 @@ _COLUMNS = [
     Column("Op"),
     Column("Name"),
     Column("Layer", hint="layer of the given model that it stands for"),
-    Column("Shape"),
+    Column("Shape", wide=True),
     Column("Type"),
     Column("Weights", numeric=True),
     Column("MACs", numeric=True, hint="multiply-accumulate operations"),

@@ -17,7 +17,7 @@ from autocompress.report.html import (
     search,
     tradeoff,
 )
-from autocompress.report.html.markup import Markup, element, escape, join
+from autocompress.report.html.markup import Markup, element, join
 from autocompress.report.points import study_points
 from autocompress.report.recipes import RecipeLabels
 from autocompress.report.wording import moment, plural
@@ -54,10 +54,10 @@ def report_html(record: StudyRecord, summary: Mapping[str, Any]) -> str:
     title = f"{PurePath(record.header.study.model_path).name} – autocompress"
     head = element(
         "head",
-        Markup('<meta charset="utf-8">'),
-        Markup(f'<meta http-equiv="Content-Security-Policy" content="{escape(_POLICY)}">'),
-        Markup('<meta name="viewport" content="width=device-width, initial-scale=1">'),
-        Markup('<meta name="color-scheme" content="light dark">'),
+        element("meta", charset="utf-8"),
+        element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", name="color-scheme", content="light dark"),
         element("title", title),
         Markup(f"<style>{_asset('report.css')}</style>"),
     )

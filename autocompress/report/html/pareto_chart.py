@@ -33,14 +33,14 @@ def pareto(points: Points, summary: Mapping[str, Any]) -> Figure:
     ]
     if len(points.predicted) > _MOST_VISIBLE_PREDICTIONS:
         traces[0]["visible"] = "legendonly"
-    lines, labels = _limits(summary, scale)
-    drops = drop_window(points, summary)
+    speeds, drops = speedup_window(points, summary), drop_window(points, summary)
+    lines, labels = _limits(summary, scale, middle=sum(speeds) / 2)
     unit = f" ({scale.drop_unit})" if scale.drop_unit else ""
     layout = {
         "xaxis": {
             "title": {"text": "speedup (baseline latency / latency)"},
             "ticksuffix": "×",
-            "range": list(speedup_window(points, summary)),
+            "range": list(speeds),
         },
         "yaxis": {
             "title": {"text": f"change of accuracy{unit}"},
@@ -102,16 +102,19 @@ def _turned(interval: Interval | None) -> Interval | None:
     return None if interval is None else Interval(-interval.high, -interval.low)
 
 
-def _limits(summary: Mapping[str, Any], scale: Scale) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _limits(
+    summary: Mapping[str, Any], scale: Scale, *, middle: float
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Lines of target and budget with their labels, and the area where both are kept."""
     shapes: list[dict[str, Any]] = []
     labels: list[dict[str, Any]] = []
     line = {"color": "$limit", "width": 1.5, "dash": "dash"}
     speedup, limit = target_speedup(summary), summary.get("max_accuracy_drop")
     if speedup is not None:
+        anchor = "right" if speedup > middle else "left"  # towards where there is room
         shapes.append({"type": "line", "x0": speedup, "x1": speedup, "yref": "paper", "y0": 0, "y1": 1, "line": line})
         labels.append(
-            _label(f"target {times(speedup)}", x=speedup, xanchor="left", yref="paper", y=0, yanchor="bottom")
+            _label(f"target {times(speedup)}", x=speedup, xanchor=anchor, yref="paper", y=0, yanchor="bottom")
         )
     if limit is not None:
         y = -limit * scale.factor

@@ -119,5 +119,5 @@ def _events(record: StudyRecord) -> Markup | str:
         [Cell(event.time.strftime("%H:%M:%S"), event.time.isoformat()), event.stage, event.message]
         for event in record.events
     ]
-    columns = [Column("Time (UTC)"), Column("Stage"), Column("What happened")]
+    columns = [Column("Time (UTC)"), Column("Stage"), Column("What happened", wide=True)]
     return details(f"What happened when ({plural(len(rows), 'event')})", table(columns, rows, caption="Events."))

@@ -26,7 +26,7 @@ _COLUMNS = [
     Column("Size", numeric=True),
     Column("Build", numeric=True),
     Column("Evaluate", numeric=True),
-    Column("Recipe"),
+    Column("Recipe", wide=True),
 ]
 
 
@@ -75,7 +75,7 @@ def _causes(candidates: Sequence[CandidateRecord], caption: str) -> Markup:
         [Cell(len(trials)), cause, _numbers(trials)]
         for cause, trials in sorted(by_cause.items(), key=lambda item: -len(item[1]))
     ]
-    return table([Column("Trials", numeric=True), Column("Cause"), Column("Numbers")], rows, caption=caption)
+    return table([Column("Trials", numeric=True), Column("Cause", wide=True), Column("Numbers")], rows, caption=caption)
 
 
 def _numbers(trials: Sequence[int], most: int = 12) -> str:

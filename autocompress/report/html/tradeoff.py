@@ -22,7 +22,7 @@ from autocompress.report.points import Point, Points
 from autocompress.report.recipes import RecipeLabels, describe_recipe
 from autocompress.report.verdict import summary_scale
 from autocompress.report.window import drop_window, out_of_window
-from autocompress.report.wording import MISSING, Scale, milliseconds, plural, size, times, times_interval
+from autocompress.report.wording import Scale, milliseconds, plural, size, times, times_interval
 from autocompress.store.records import CandidateRecord
 
 
@@ -60,14 +60,11 @@ def _verified_table(points: Points, labels: RecipeLabels, summary: Mapping[str, 
     scale, emitted = summary_scale(summary), (summary.get("best") or {}).get("trial")
     columns = [
         Column("Trial", numeric=True),
-        Column("Speedup", numeric=True, hint="timed in turns with the original"),
-        Column("95 % interval", numeric=True),
-        Column("Drop", numeric=True, hint="on the verification part"),
-        Column("95 % interval", numeric=True),
-        Column("n", numeric=True),
+        Column("Speedup", numeric=True, hint="timed in turns with the original, with its 95 % interval"),
+        Column("Drop", numeric=True, hint="on the verification part, with its 95 % interval"),
         Column("Latency", numeric=True),
         Column("Size", numeric=True),
-        Column("Recipe"),
+        Column("Recipe", wide=True),
     ]
     order = sorted(points.verified, key=lambda p: (p.candidate.trial != emitted, -p.speedup))
     rows = [_verified_row(p, labels, scale, emitted) for p in order]
@@ -79,15 +76,16 @@ def _verified_row(point: Point, labels: RecipeLabels, scale: Scale, emitted: int
     badge = [element("span", "emitted", class_="state complete"), " "] if candidate.trial == emitted else []
     return [
         Cell(join([*badge, candidate.trial], ""), candidate.trial),
-        Cell(times(point.speedup), point.speedup),
-        times_interval(point.speedup_interval),
-        Cell(scale.drop(point.drop), point.drop),
-        scale.interval(point.drop_interval),
-        candidate.verified_drop.n if candidate.verified_drop else MISSING,
+        Cell(_with_interval(times(point.speedup), times_interval(point.speedup_interval)), point.speedup),
+        Cell(_with_interval(scale.drop(point.drop), scale.interval(point.drop_interval)), point.drop),
         Cell(milliseconds(point.latency_ms), point.latency_ms),
         Cell(size(candidate.size_bytes), candidate.size_bytes),
         recipe_cell(candidate, labels),
     ]
+
+
+def _with_interval(value: str, interval: str) -> Markup:
+    return join([value, element("small", interval)], "")
 
 
 def _front_table(points: Points, labels: RecipeLabels, scale: Scale) -> Markup:
@@ -98,7 +96,7 @@ def _front_table(points: Points, labels: RecipeLabels, scale: Scale) -> Markup:
         Column("Drop, measured", numeric=True),
         Column(f"Latency, {kind}", numeric=True),
         Column("Size", numeric=True),
-        Column("Recipe"),
+        Column("Recipe", wide=True),
     ]
     rows = [
         [

@@ -38,7 +38,7 @@
       const narrow = (width || place.clientWidth) < 620;
       const entries = Math.ceil(figure.data.length / (narrow ? 1 : 2));
       const height = figure.height + 18 * entries;
-      const margin = { l: 60, r: 16, t: 24, b: 62 + 20 * entries };
+      const margin = { l: 60, r: 16, t: 24, b: (narrow ? 76 : 66) + 20 * entries };
       const layout = Object.assign({}, figure.layout, {
         xaxis: axis(figure.layout.xaxis),
         yaxis: axis(figure.layout.yaxis),
@@ -51,7 +51,7 @@
         font: { family: getComputedStyle(document.body).fontFamily, size: 12.5, color: color("ink") },
         hoverlabel: { align: "left", bgcolor: color("card"), bordercolor: color("line"), font: { color: color("ink") } },
         modebar: { bgcolor: "rgba(0,0,0,0)", color: color("soft"), activecolor: color("ink") },
-        legend: { orientation: "h", y: -56 / (height - margin.t - margin.b), yanchor: "top", x: 0, font: { size: 11.5 } },
+        legend: { orientation: "h", y: (narrow ? -70 : -60) / (height - margin.t - margin.b), yanchor: "top", x: 0, font: { size: 11.5 } },
       });
       Plotly.react(place, figure.data, layout, {
         responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"],

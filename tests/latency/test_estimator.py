@@ -1,0 +1,274 @@
+"""Estimates: table first, forest second, bound last; composition, intervals, anchors."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from autocompress.errors import TableError
+from autocompress.graph.signature import OpSignature, TensorType
+from autocompress.latency.composition import Composition, ObservedModel, fit_composition
+from autocompress.latency.estimator import BOUND, FOREST, TABLE, LatencyEstimator, anchor_factor, re_anchor
+from autocompress.latency.opening import open_latency
+from autocompress.latency.predictor import CARD, load_predictors
+from autocompress.latency.profile import profile_ops
+from autocompress.latency.survey import load_observed, models_path, survey
+from autocompress.latency.table import LatencyTable
+from autocompress.latency.train import train_predictors
+from autocompress.measurement import EstimatedLatency, Interval, MeasuredLatency
+from autocompress.runtimes import get_runtime
+from autocompress.runtimes.protocol import ExecutedOp
+from autocompress.runtimes.timing import time_session
+
+sys.path.append(str(Path(__file__).parent))
+from zoo_parts import ARCHITECTURES, KINDS, corner, executed, feeds_of, table_file
+
+
+@pytest.fixture(scope="module")
+def surveyed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The table of a replayed survey of a corner of the zoo, with predictors beside it."""
+    folder = tmp_path_factory.mktemp("survey")
+    runtime = get_runtime("replay")
+    file = table_file(folder, runtime)
+    variants = ("fp32", "int8", "pruned", "pruned_int8")
+    outcome = survey(runtime, file, models=corner(*variants))
+    assert outcome.complete
+    train_predictors(file.path, folder / "predictors", command="a test")
+    return file.path
+
+
+def estimator_of(path: Path, *, table: bool = True, predictors: bool = True) -> LatencyEstimator:
+    return LatencyEstimator(
+        LatencyTable.load(path) if table else None,
+        load_predictors(path.parent / "predictors", path) if predictors else None,
+    )
+
+
+def replayed_ms(architecture: str, variant: str) -> float:
+    built = ARCHITECTURES[architecture]
+    session = get_runtime("replay").load(built.build(KINDS[variant]))
+    return time_session(session, feeds_of(built)).latency_ms
+
+
+@pytest.mark.parametrize("variant", ["fp32", "int8"])
+def test_known_operators_come_from_the_table(surveyed: Path, variant: str) -> None:
+    estimate = estimator_of(surveyed).estimate(executed("resnet_cifar", variant))
+    assert estimate.coverage == 1.0
+    assert estimate.latency_ms == pytest.approx(replayed_ms("resnet_cifar", variant), rel=0.05)
+    assert estimate.interval90_ms.low < estimate.latency_ms < estimate.interval90_ms.high
+
+
+def test_unknown_operators_come_from_the_forest(surveyed: Path) -> None:
+    estimator = estimator_of(surveyed, table=False)
+    ops = executed("resnet_cifar", "pruned")
+    prices = estimator.price([op.signature for op in ops])
+    kinds = {price.source for price in prices}
+    assert FOREST in kinds
+    assert TABLE not in kinds
+    estimate = estimator.estimate(ops)
+    assert estimate.coverage == 0.0
+    assert estimate.nodes == len(ops)
+    assert estimate.latency_ms == pytest.approx(replayed_ms("resnet_cifar", "pruned"), rel=0.3)
+
+
+def test_what_nothing_knows_has_a_stated_bound_and_never_zero() -> None:
+    odd = OpSignature("my.domain", "Strange", (TensorType("float32", (0,)),), (TensorType("float32", (0,)),))
+    estimator = LatencyEstimator(None)
+    (price,) = estimator.price([odd])
+    assert price.source == BOUND
+    assert 0 < price.low_us < price.latency_us < price.high_us
+    op = ExecutedOp("strange", odd)
+    assert estimator.unknown([op]) == [op]
+    estimate = estimator.estimate([op])
+    assert estimate.latency_ms > 0
+    assert estimate.coverage == 0.0
+
+
+def test_an_invalid_record_is_no_price(surveyed: Path, tmp_path: Path) -> None:
+    runtime = get_runtime("replay")
+    op = executed("mlp", "fp32")[0]
+    broken = ExecutedOp(op.name, op.signature, standalone=None)
+    table = profile_ops(runtime, [broken], table_file(tmp_path, runtime)).table
+    (price,) = LatencyEstimator(table).price([op.signature])
+    assert price.source == BOUND
+
+
+def test_the_prices_of_the_operators_add_up_to_the_estimate(surveyed: Path) -> None:
+    estimator = estimator_of(surveyed)
+    ops = executed("context_net", "int8")
+    prices = estimator.price([op.signature for op in ops])
+    total = sum(p.latency_us for p in prices) + estimator.composition.per_model_us
+    assert estimator.estimate(ops).latency_ms == pytest.approx(total / 1e3)
+    rows = estimator.explain(ops)
+    assert [r.price.latency_us for r in rows] == sorted((r.price.latency_us for r in rows), reverse=True)
+    assert 0.5 < sum(r.share for r in rows) <= 1.0
+
+
+def test_less_knowledge_widens_the_interval(surveyed: Path) -> None:
+    ops = executed("resnet_cifar", "int8")
+
+    def width(estimator: LatencyEstimator) -> float:
+        estimate = estimator.estimate(ops)
+        return (estimate.interval90_ms.high - estimate.interval90_ms.low) / estimate.latency_ms
+
+    known = width(estimator_of(surveyed))
+    predicted = width(estimator_of(surveyed, table=False))
+    bounded = width(estimator_of(surveyed, table=False, predictors=False))
+    assert known < predicted < bounded
+
+
+def test_served_forests_say_what_scikit_learn_says(surveyed: Path) -> None:
+    from autocompress.latency.families import family_of
+    from autocompress.latency.features import features_of
+    from autocompress.latency.forest import _forest, log_ratios
+
+    table = LatencyTable.load(surveyed)
+    predictors = load_predictors(surveyed.parent / "predictors", surveyed)
+    family = "conv_dense_int8"
+    rows = sorted((r for r in table if family_of(r.signature) == family and r.valid), key=lambda r: r.signature.key)
+    features = features_of(r.signature for r in rows)
+    forest = _forest(0).fit(features, log_ratios(rows, predictors.roofline))
+    probes = [op.signature for op in executed("resnet_digits", "pruned_int8") if family_of(op.signature) == family]
+    bounds = np.asarray([predictors.roofline.bound_us(s) for s in probes])
+    expected = bounds * np.exp(forest.predict(features_of(probes)))
+    found = [p.latency_us for p in predictors.predict(probes) if p is not None]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_training_twice_gives_the_same_bytes(surveyed: Path, tmp_path: Path) -> None:
+    train_predictors(surveyed, tmp_path / "again", command="a test")
+    first = {p.name: p.read_bytes() for p in (surveyed.parent / "predictors").iterdir()}
+    assert first == {p.name: p.read_bytes() for p in (tmp_path / "again").iterdir()}
+
+
+def test_predictors_belong_to_one_table(surveyed: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.jsonl"
+    table = LatencyTable.load(surveyed)
+    LatencyTable(table.header, list(table)[1:]).save(other)
+    with pytest.raises(TableError, match="were not trained on other.jsonl"):
+        load_predictors(surveyed.parent / "predictors", other)
+
+
+def _edited(row: dict[str, object], **changes: object) -> dict[str, object]:
+    return {**row, **changes}
+
+
+CARD_DAMAGES = {
+    "another format": (lambda c: _edited(c, format="x"), "holds no predictors"),
+    "newer schema": (lambda c: _edited(c, schema=99), "newer than 1"),
+    "other features": (lambda c: _edited(c, features=["a"]), "other features"),
+    "no constants": (lambda c: {k: v for k, v in c.items() if k != "constants"}, "lacks constants"),
+    "bad composition": (lambda c: _edited(c, composition={"nonsense": 1}), "composition terms"),
+    "bad constants": (lambda c: _edited(c, constants={"launch_us": 1}), "lacks the device's roofline constants"),
+}
+
+
+@pytest.mark.parametrize("damage", CARD_DAMAGES)
+def test_a_damaged_card_is_refused(surveyed: Path, tmp_path: Path, damage: str) -> None:
+    spoil, message = CARD_DAMAGES[damage]
+    for file in (surveyed.parent / "predictors").iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / CARD).write_text(json.dumps(spoil(json.loads((tmp_path / CARD).read_text()))))
+    with pytest.raises(TableError, match=message):
+        load_predictors(tmp_path)
+
+
+def test_a_replaced_or_missing_forest_is_noticed(surveyed: Path, tmp_path: Path) -> None:
+    for file in (surveyed.parent / "predictors").iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    models = sorted(tmp_path.glob("*.onnx"))
+    models[0].write_bytes(models[1].read_bytes())
+    with pytest.raises(TableError, match="is not the file its card describes"):
+        load_predictors(tmp_path)
+    models[0].unlink()
+    with pytest.raises(TableError, match=f"lack {models[0].name}"):
+        load_predictors(tmp_path)
+
+
+def test_a_survey_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    runtime = get_runtime("replay")
+    file = table_file(tmp_path, runtime)
+    stopped = survey(runtime, file, models=corner("fp32"), budget_s=0.0)
+    assert not stopped.complete
+    first = survey(runtime, file, models=corner("fp32")[:2])
+    assert len(first.models) == 2
+    with models_path(file.path).open("a") as journal:
+        journal.write('{"model": "half a li')
+    assert len(load_observed(file.path)) == 2
+    whole = survey(runtime, file, models=corner("fp32"))
+    assert len(whole.models) == len(corner("fp32")) == len(load_observed(file.path))
+    assert all(model.missing == 0 for model in whole.models)
+
+
+def test_the_composition_is_recovered_from_models_that_follow_it() -> None:
+    rng = np.random.default_rng(0)
+    truth = Composition(1.0, 2.0, 5.0, 40.0, 4.0)
+    models = []
+    for i in range(40):
+        operators, nodes, mbytes = rng.uniform(50, 2000), int(rng.integers(5, 200)), rng.uniform(0.1, 30)
+        latency = operators + 2.0 * nodes + 5.0 + 40.0 * max(0.0, mbytes - truth.cached_mbytes)
+        models.append(ObservedModel(f"family{i % 5}", operators, nodes, mbytes, latency))
+    fitted = fit_composition(models)
+    usual = fitted.scale
+    assert fitted.cached_mbytes == 4.0
+    assert fitted.per_node_us / usual == pytest.approx(2.0, rel=0.05)
+    assert fitted.per_model_us / usual == pytest.approx(5.0, rel=0.3)
+    assert fitted.per_mbyte_us / usual == pytest.approx(40.0, rel=0.05)
+    assert fitted.relative_error90 < 0.01
+    assert 1.0 <= usual < 1.05
+
+
+def test_anchors_correct_by_what_was_measured() -> None:
+    estimated = EstimatedLatency(2.0, Interval(1.5, 2.5), 1.0, 10)
+    measured = MeasuredLatency(2.2, 2.1, 0.1, 10, "cpu")
+    factor = anchor_factor([(estimated, measured)])
+    assert factor == pytest.approx(1.1)
+    assert anchor_factor([]) == 1.0
+    anchored = re_anchor(estimated, factor, relative_error90=0.05)
+    assert anchored.latency_ms == pytest.approx(2.2)
+    assert anchored.interval90_ms.low == pytest.approx(2.2 * 0.95)
+    assert anchored.interval90_ms.high == pytest.approx(2.2 * 1.05)
+
+
+def test_opening_profiles_what_is_missing_into_the_users_own_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AUTOCOMPRESS_CACHE", str(tmp_path))
+    ops = executed("ds_cnn", "int8")
+    source = open_latency(get_runtime("replay"))
+    assert source.missing(ops) == len({op.signature.key for op in ops})
+    assert any("no predictors" in notice for notice in source.notices)
+    source.profile(ops)
+    assert source.missing(ops) == 0
+    assert source.estimator().estimate(ops).coverage == 1.0
+    again = open_latency(get_runtime("replay"))
+    assert again.missing(ops) == 0
+    assert list((tmp_path / "latency_tables").glob("*replay*.jsonl"))
+
+
+def test_a_forced_table_of_another_device_is_used_with_a_notice(
+    surveyed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AUTOCOMPRESS_CACHE", str(tmp_path / "cache"))
+    forced = tmp_path / "forced.jsonl"
+    lines = surveyed.read_text().replace('"runtime_version":"1"', '"runtime_version":"0.9"')
+    forced.write_text(lines)
+    source = open_latency(get_runtime("replay"), table=forced)
+    assert any("runtime version is 1 here and 0.9 there" in notice for notice in source.notices)
+    assert source.estimator().estimate(executed("mlp", "fp32")).coverage == 1.0
+
+
+def test_two_thousand_estimates_of_known_operators_take_a_second(surveyed: Path) -> None:
+    import time
+
+    estimator = estimator_of(surveyed)
+    ops = executed("resnet_cifar", "int8")
+    estimator.estimate(ops)
+    start = time.thread_time()
+    for _ in range(50):
+        estimator.estimate(ops)
+    assert (time.thread_time() - start) / 50 < 5e-3
