@@ -106,17 +106,17 @@ def _record_details(run: OpenRun, best: Trial | None) -> None:
 def _layer_records(run: OpenRun, best: Trial | None) -> list[LayerRecord]:
     state = run.state
     assert state.damage is not None and state.prices is not None
-    chosen = [FP32] * len(state.units)
+    chosen = [FP32] * len(state.regions)
     if best is not None and best.recipe.quantize is not None:
         precisions = state.builder.quantizer.precisions(best.recipe.quantize)
-        chosen = [precisions[unit.name] for unit in state.units]
+        chosen = [precisions[region.name] for region in state.regions]
     rows = []
-    for i, unit in enumerate(state.units):
-        for option in unit.options:
+    for i, region in enumerate(state.regions):
+        for option in region.options:
             position = OPTIONS.index(option)
-            damage, us = float(state.damage[i, position]), float(state.prices.unit_us[i, position])
+            damage, us = float(state.damage[i, position]), float(state.prices.region_us[i, position])
             row = LayerRecord(
-                layer=unit.name, option=option, damage=damage, estimated_ms=us / 1e3, chosen=chosen[i] == option
+                layer=region.name, option=option, damage=damage, estimated_ms=us / 1e3, chosen=chosen[i] == option
             )
             rows.append(row if state.sensitivity_measured else replace(row, damage=None))
     return rows

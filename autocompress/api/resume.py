@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def restore(record: StudyRecord, state: SearchState, recorder: Recorder) -> None:
     """Puts the trials of a study back into the ledger, in order; finalists are verified anew, as timing has to be."""
-    encoding = Encoding(state.settings.space, state.units)
+    encoding = Encoding(state.settings.space, state.regions)
     for candidate in sorted(record.candidates, key=lambda c: c.trial):
         state.ledger.add(_trial(candidate, encoding))
     recorder.known(range(len(record.candidates)))

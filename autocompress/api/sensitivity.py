@@ -66,17 +66,17 @@ def sensitivity(
 def _rows(state: Any) -> list[dict[str, Any]]:
     prices, damage = state.prices, state.damage
     fp32 = OPTIONS.index(FP32)
-    total_us = float(prices.price_ms(np.zeros((1, len(state.units)), np.int64))[0]) * 1e3
+    total_us = float(prices.price_ms(np.zeros((1, len(state.regions)), np.int64))[0]) * 1e3
     rows = []
-    for i, unit in enumerate(state.units):
-        for option in unit.options:
+    for i, region in enumerate(state.regions):
+        for option in region.options:
             position = OPTIONS.index(option)
-            cost_us = float(prices.unit_us[i, position]) * prices.scale
-            float_us = float(prices.unit_us[i, fp32]) * prices.scale
+            cost_us = float(prices.region_us[i, position]) * prices.scale
+            float_us = float(prices.region_us[i, fp32]) * prices.scale
             rows.append(
                 {
-                    "name": unit.name,
-                    "op_type": unit.op_type,
+                    "name": region.name,
+                    "op_type": region.op_type,
                     "option": option,
                     "damage": float(damage[i, position]),
                     "latency_ms": cost_us / 1e3,

@@ -106,8 +106,9 @@ def synthetic_feeds(session: Session, seed: int = 0) -> dict[str, Array]:
     for spec in session.inputs:
         shape = tuple(size if isinstance(size, int) else 1 for size in spec.shape)
         if spec.dtype.startswith(("float", "bfloat")):
-            feeds[spec.name] = (0.05 + np.abs(rng.standard_normal(shape))).astype(spec.dtype)
+            feeds[spec.name] = np.asarray(0.05 + np.abs(rng.standard_normal(shape)), spec.dtype)
         elif spec.dtype in ("uint8", "int8"):
             limits = np.iinfo(spec.dtype)
-            feeds[spec.name] = rng.integers(limits.min, limits.max, shape, endpoint=True).astype(spec.dtype)
+            values = rng.integers(limits.min, limits.max, shape, endpoint=True)
+            feeds[spec.name] = np.asarray(values, spec.dtype)
     return feeds

@@ -24,7 +24,7 @@ from autocompress.progress import NullProgress, Progress
 from autocompress.runtimes.protocol import ExecutedOp, Runtime, SessionOptions
 from autocompress.runtimes.timing import time_session
 
-_MODEL_SECONDS = 0.6
+_MODEL_SECONDS = 1.0
 _FEWEST_REPEATS = 7
 # Mixed models have many conversions alike; more of them teach a forest nothing.
 _FAMILY_LIMIT = 700

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from autocompress.config.quantities import parse_latency_ms
 from autocompress.errors import AutocompressError
 from autocompress.report.wording import Unit, metric_unit
 from autocompress.store.plain import json_ready
@@ -103,7 +104,7 @@ def build_summary(
             "metric_unit": metric_unit(study.metric) if unit is None else unit,
             "higher_is_better": higher_is_better,
             "target_speedup": config.get("target_speedup"),
-            "target_latency_ms": config.get("target_latency_ms"),
+            "target_latency_ms": _target_latency_ms(config),
             "target_size": config.get("target_size"),
             "max_accuracy_drop": config.get("max_accuracy_drop"),
             "target_met": target_met,
@@ -147,6 +148,12 @@ def mape_verified(candidates: Sequence[CandidateRecord]) -> float | None:
         if c.estimate is not None and c.verified_speedup is not None and c.verified_speedup.b.latency_ms > 0
     ]
     return math.fsum(errors) / len(errors) if errors else None
+
+
+def _target_latency_ms(config: Mapping[str, Any]) -> float | None:
+    """The latency target as a number; a run's options keep it as text with its unit."""
+    given = config.get("target_latency_ms", config.get("target_latency"))
+    return parse_latency_ms(given) if isinstance(given, str) else given
 
 
 def _trial(record: StudyRecord, number: int | None) -> CandidateRecord | None:

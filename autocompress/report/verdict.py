@@ -132,9 +132,9 @@ def _accuracy_sentence(summary: Summary, best: Summary) -> str:
     limit = summary.get("max_accuracy_drop")
     budget = "" if limit is None else f"; the budget is a drop of {scale.amount(limit)}"
     interval = scale.interval(best.get("accuracy_drop_ci95"))
-    samples = plural(best.get("n") or 0, "sample")
+    metric, samples = summary.get("metric_description") or summary["metric"], plural(best.get("n") or 0, "sample")
     return (
-        f"{summary['metric']} {change}, {values} (95 % interval of the drop {interval}), on {samples} of the "
+        f"{metric} {change}, {values} (95 % interval of the drop {interval}), on {samples} of the "
         f"verification part, which the search never saw{budget}.{_doubt(best, limit)}"
     )
 

@@ -1,12 +1,13 @@
-"""Recipes as Optuna parameters and back: one categorical per scheme choice and one per unit."""
+"""Recipes as Optuna parameters and back: one categorical per scheme choice and one per region."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from autocompress.passes.quantize import FP32, INT8, QuantizeConfig, Unit
+from autocompress.passes.quantize import FP32, INT8, QuantizeConfig
 from autocompress.recipe.recipe import Recipe
+from autocompress.search.regions import Region
 from autocompress.search.space import SearchSpace
 
 if TYPE_CHECKING:
@@ -26,19 +27,19 @@ class Encoding:
         constants: parameter name -> its single value.
     """
 
-    def __init__(self, space: SearchSpace, units: Sequence[Unit]) -> None:
+    def __init__(self, space: SearchSpace, regions: Sequence[Region]) -> None:
         """Stores the parameters.
 
         Args:
             space: the search space.
-            units: the units of the model.
+            regions: the regions of the model.
         """
-        self._units = tuple(units)
+        self._regions = tuple(regions)
         self._per_unit = space.per == "unit"
         values: dict[str, tuple[Any, ...]] = dict(space.scheme)
         if self._per_unit:
-            for unit in units:
-                values[UNIT_PREFIX + unit.name] = unit_options(unit, space)
+            for region in regions:
+                values[UNIT_PREFIX + region.name] = region_options(region, space)
         else:
             values[MODEL_PRECISION] = space.precision
         self.choices = {name: v for name, v in values.items() if len(v) > 1}
@@ -68,7 +69,9 @@ class Encoding:
         scheme = {name: v for name, v in full.items() if not name.startswith(MODEL_PRECISION)}
         if not self._per_unit:
             return Recipe(QuantizeConfig(precision=full[MODEL_PRECISION], **scheme))
-        precisions = {unit.name: full[UNIT_PREFIX + unit.name] for unit in self._units}
+        precisions: dict[str, str] = {}
+        for region in self._regions:
+            precisions |= region.precisions(full[UNIT_PREFIX + region.name])
         return Recipe(QuantizeConfig(precision=INT8, **scheme).with_precisions(precisions))
 
     def to_params(self, recipe: Recipe) -> Params:
@@ -86,6 +89,6 @@ class Encoding:
         return params
 
 
-def unit_options(unit: Unit, space: SearchSpace) -> tuple[str, ...]:
-    """Precisions that a unit may have in a space; fp32 where none of the space's fits."""
-    return tuple(p for p in space.precision if p in unit.options) or (FP32,)
+def region_options(region: Region, space: SearchSpace) -> tuple[str, ...]:
+    """Precisions that a region may have in a space; fp32 where none of the space's fits."""
+    return tuple(p for p in space.precision if p in region.options) or (FP32,)

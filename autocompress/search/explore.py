@@ -8,10 +8,13 @@ from dataclasses import replace
 import numpy as np
 
 from autocompress.errors import CandidateFailed
-from autocompress.passes.quantize import QuantizeConfig
+from autocompress.passes.quantize import FP32, INT8, QuantizeConfig
 from autocompress.recipe.recipe import Recipe
 from autocompress.search import tasks
 from autocompress.search.encoding import Params
+from autocompress.search.pareto import front, hypervolume
+from autocompress.search.prices import OPTIONS
+from autocompress.search.probes import with_options
 from autocompress.search.proposals import Proposal, breed, choose
 from autocompress.search.ranking import expected_drop, rank, standard_error
 from autocompress.search.seeds import LadderProblem, Rung, ladder
@@ -24,6 +27,7 @@ _STAGNATION = 12
 _MARGIN = 0.02
 _PRUNED_PER_ROUND = 6
 _REFERENCE_DROP = 4.0
+_ENOUGH_TO_JUDGE = 3
 
 
 def propose_whole_model(state: SearchState) -> list[Proposal]:
@@ -103,6 +107,9 @@ def explore(state: SearchState) -> None:
         if _nothing_to_gain(state):
             state.stop_reason = "the target is met at no loss that these samples could show"
             return
+        if _beyond_reach(state):
+            state.stop_reason = "the fastest form that this runtime could make of the model is slower than the target"
+            return
         best_before = _best_key(state)
         try:
             chosen, rejected = _next_round(state)
@@ -120,6 +127,16 @@ def explore(state: SearchState) -> None:
             state.stop_reason = f"the last {quiet} candidates brought nothing better"
             return
     state.stop_reason = "stopped by the user" if state.interrupted else stop
+
+
+def _beyond_reach(state: SearchState) -> bool:
+    """Whether the target is faster than anything that the anchored prices allow, by more than their error."""
+    assert state.budget is not None and state.prices is not None
+    if state.budget.latency_ms is None or len(state.ledger.complete) < _ENOUGH_TO_JUDGE:
+        return False
+    fastest_seen = min(state.latency_ms(trial) for trial in state.ledger.complete)
+    floor_ms = min(_fastest_ms(state) * (1 - state.prices.relative_error), fastest_seen)
+    return floor_ms > state.budget.latency_ms
 
 
 def _nothing_to_gain(state: SearchState) -> bool:
@@ -196,7 +213,7 @@ def _without_hopeless(
 def _rungs(state: SearchState) -> list[Rung]:
     assert state.damage is not None and state.prices is not None and state.budget is not None
     problem = LadderProblem(state.prices, state.damage)
-    unlimited = float(state.prices.price_ms(np.zeros((1, len(state.units)), np.int64))[0])
+    unlimited = float(state.prices.price_ms(np.zeros((1, len(state.regions)), np.int64))[0])
     fastest = _fastest_ms(state)
     target = state.budget.latency_ms
     if target is None or target <= fastest:
@@ -209,20 +226,17 @@ def _rungs(state: SearchState) -> list[Rung]:
 def _fastest_ms(state: SearchState) -> float:
     """Least price of any assignment: the best single option per unit, then whole-model options."""
     assert state.prices is not None
-    rows = [np.argmin(state.prices.unit_us, axis=1)]
+    rows = [np.argmin(state.prices.region_us, axis=1)]
     rows += [
-        np.where(np.isfinite(state.prices.unit_us[:, option]), option, 0)
-        for option in range(state.prices.unit_us.shape[1])
+        np.where(np.isfinite(state.prices.region_us[:, option]), option, 0)
+        for option in range(state.prices.region_us.shape[1])
     ]
     return float(state.prices.price_ms(np.stack(rows).astype(np.int64)).min())
 
 
 def _with_options(state: SearchState, scheme: QuantizeConfig, rung: Rung) -> QuantizeConfig:
-    from autocompress.passes.quantize import INT8
-    from autocompress.search.prices import OPTIONS
-
     base = replace(scheme, precision=INT8, exceptions=())
-    return base.with_precisions({u.name: OPTIONS[o] for u, o in zip(state.units, rung.options, strict=True)})
+    return with_options(base, state.regions, [OPTIONS[option] for option in rung.options])
 
 
 def _in_space(state: SearchState, config: QuantizeConfig) -> QuantizeConfig:
@@ -234,14 +248,11 @@ def _in_space(state: SearchState, config: QuantizeConfig) -> QuantizeConfig:
 
 
 def _spelled_out(state: SearchState, config: QuantizeConfig) -> QuantizeConfig:
-    from autocompress.passes.quantize import FP32, INT8
-
     if state.settings.space.per == "model":
         return config
     base = replace(config, precision=INT8, exceptions=())
-    return base.with_precisions(
-        {u.name: config.precision if config.precision in u.options else FP32 for u in state.units}
-    )
+    options = [config.precision if config.precision in r.options else FP32 for r in state.regions]
+    return with_options(base, state.regions, options)
 
 
 def _as_proposals(state: SearchState, recipes: Sequence[Recipe], origin: str) -> list[Proposal]:
@@ -292,8 +303,6 @@ def _attempted(state: SearchState) -> int:
 
 def _spread_parents(state: SearchState) -> list[Params]:
     """Parents from the whole measured front, so that breeding does not collapse onto one point."""
-    from autocompress.search.pareto import front
-
     assert state.encoding is not None
     complete = state.ledger.complete
     points = [(t.evaluated.drop.drop, state.latency_ms(t)) for t in complete]
@@ -308,8 +317,6 @@ def _reference(state: SearchState) -> tuple[float, float]:
 
 def _best_key(state: SearchState) -> tuple[float, float]:
     """What counts as better: with a target the expected best's drop, without one the measured hypervolume."""
-    from autocompress.search.pareto import hypervolume
-
     order = ranked(state)
     assert state.budget is not None
     if not order:

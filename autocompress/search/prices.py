@@ -1,13 +1,13 @@
-"""Latency prices: what each unit costs in each precision, and what a change of precision costs between units.
+"""Latency prices: what each region costs in each precision, and what a change of precision costs between regions.
 
 The price of a recipe is
 
-    fixed + sum over units of unit_us[unit, option] + sum over tensors of conversion cost where int8 meets float,
+    fixed + sum over regions of region_us[region, option] + sum over tensors of conversion cost where int8 meets float,
 
-which is additive over units and over tensors, so that thousands of recipes are priced at once and integer
-programming can use the same numbers.  Unit prices come from probes: the model entirely in float and entirely in int8,
+which is additive over regions and over tensors, so that thousands of recipes are priced at once and integer
+programming can use the same numbers.  Region prices come from probes: the model entirely in float and entirely in int8,
 as the runtime executes them, priced operator by operator by the latency estimator.  Conversion prices come from two
-probes that alternate the precision of neighbouring units.
+probes that alternate the precision of neighbouring regions.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from autocompress.measurement import EstimatedLatency, Interval
-from autocompress.passes.quantize import FP32, INT8, INT8_DYNAMIC, Unit
+from autocompress.passes.quantize import FP32, INT8, INT8_DYNAMIC
 from autocompress.search.boundaries import Boundary
+from autocompress.search.regions import Region
 
 OPTIONS = (FP32, INT8, INT8_DYNAMIC)
 FloatArray = npt.NDArray[np.float64]
@@ -40,8 +41,9 @@ class LatencyPrices:
     """Additive prices of one model on one device, runtime and thread count, for one scheme of integer kernels.
 
     Attributes:
-        units: the units, in graph order.
-        unit_us: of shape (units, options), options in the order of ``OPTIONS``; inf where a unit has no such option.
+        regions: the regions, in graph order.
+        region_us: of shape (regions, options), options in the order of ``OPTIONS``; inf where a region has no such
+            option.
         fixed_us: operators outside every unit.
         boundaries: tensors at which precision may change.
         quantize: price of float -> int8.
@@ -52,8 +54,8 @@ class LatencyPrices:
         nodes: number of operators priced in the int8 probe.
     """
 
-    units: tuple[Unit, ...]
-    unit_us: FloatArray
+    regions: tuple[Region, ...]
+    region_us: FloatArray
     fixed_us: float
     boundaries: tuple[Boundary, ...]
     quantize: ConversionPrice
@@ -67,15 +69,15 @@ class LatencyPrices:
         """Prices many recipes at once.
 
         Args:
-            options: of shape (recipes, units), positions in ``OPTIONS``.
+            options: of shape (recipes, regions), positions in ``OPTIONS``.
 
         Returns:
-            Milliseconds, of shape (recipes,); inf where a unit is given an option it does not have.
+            Milliseconds, of shape (recipes,); inf where a region is given an option it does not have.
         """
-        rows = np.arange(len(self.units))
-        unit_us = self.unit_us[rows, options].sum(axis=1)
+        rows = np.arange(len(self.regions))
+        region_us = self.region_us[rows, options].sum(axis=1)
         int8 = np.concatenate([options == OPTIONS.index(INT8), np.zeros((len(options), 1), bool)], axis=1)
-        total = self.fixed_us + unit_us + self._conversion_us(int8)
+        total = self.fixed_us + region_us + self._conversion_us(int8)
         return np.asarray(total * self.scale / 1e3)
 
     def estimate(self, options: Sequence[int]) -> EstimatedLatency:
@@ -92,7 +94,7 @@ class LatencyPrices:
 
     def dequantize_us(self, boundary: Boundary) -> float:
         """Cost of bringing one tensor from int8 to float; matrix products write float for nothing."""
-        if boundary.producer >= 0 and self.units[boundary.producer].op_type in ("MatMul", "Gemm"):
+        if boundary.producer_op in ("MatMul", "Gemm"):
             return 0.0
         return self.dequantize.fixed_us + boundary.elements * self.dequantize.per_element_us
 

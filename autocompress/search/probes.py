@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from autocompress.latency.estimator import LatencyEstimator
-from autocompress.passes.quantize import FP32, INT8, INT8_DYNAMIC, QuantizeConfig, Unit
+from autocompress.passes.quantize import FP32, INT8, INT8_DYNAMIC, QuantizeConfig
 from autocompress.recipe.builder import CandidateBuilder
 from autocompress.recipe.recipe import Recipe
 from autocompress.runtimes.protocol import ExecutedOp
 from autocompress.search.attribution import attribute_ops, is_boundary
 from autocompress.search.boundaries import Boundary, find_boundaries
 from autocompress.search.prices import OPTIONS, ConversionPrice, LatencyPrices
+from autocompress.search.regions import Region
 
 ExecutedOps = Sequence[ExecutedOp]
 
@@ -24,7 +25,7 @@ class Probe:
     """One whole-model candidate as executed.
 
     Attributes:
-        options: position in ``OPTIONS`` of each unit.
+        options: position in ``OPTIONS`` of each region.
         ops: the executed graph.
     """
 
@@ -33,32 +34,38 @@ class Probe:
 
 
 def probe_recipes(
-    units: Sequence[Unit], config: QuantizeConfig, *, dynamic: bool
+    regions: Sequence[Region], config: QuantizeConfig, *, dynamic: bool
 ) -> dict[str, tuple[tuple[int, ...], Recipe]]:
     """The candidates to look at: all float, all int8, all dynamic (where possible) and two that alternate.
 
     Returns:
-        name -> (options of the units, recipe).
+        name -> (options of the regions, recipe).
     """
     wanted: dict[str, list[str]] = {
-        FP32: [FP32] * len(units),
-        INT8: [INT8] * len(units),
-        "even": [INT8 if i % 2 == 0 else FP32 for i in range(len(units))],
-        "odd": [INT8 if i % 2 == 1 else FP32 for i in range(len(units))],
+        FP32: [FP32] * len(regions),
+        INT8: [INT8] * len(regions),
+        "even": [INT8 if i % 2 == 0 else FP32 for i in range(len(regions))],
+        "odd": [INT8 if i % 2 == 1 else FP32 for i in range(len(regions))],
     }
     if dynamic:
-        wanted[INT8_DYNAMIC] = [INT8_DYNAMIC if INT8_DYNAMIC in unit.options else FP32 for unit in units]
+        wanted[INT8_DYNAMIC] = [INT8_DYNAMIC if INT8_DYNAMIC in r.options else FP32 for r in regions]
     return {
-        name: (
-            tuple(OPTIONS.index(p) for p in precisions),
-            Recipe(config.with_precisions({u.name: p for u, p in zip(units, precisions, strict=True)})),
-        )
-        for name, precisions in wanted.items()
+        name: (tuple(OPTIONS.index(o) for o in options), Recipe(with_options(config, regions, options)))
+        for name, options in wanted.items()
     }
+
+
+def with_options(config: QuantizeConfig, regions: Sequence[Region], options: Sequence[str]) -> QuantizeConfig:
+    """The scheme with an option per region."""
+    precisions: dict[str, str] = {}
+    for region, option in zip(regions, options, strict=True):
+        precisions |= region.precisions(option)
+    return config.with_precisions(precisions)
 
 
 def fit_prices(
     builder: CandidateBuilder,
+    regions: Sequence[Region],
     probes: Mapping[str, Probe],
     estimator: LatencyEstimator,
     elements: Mapping[str, int],
@@ -66,22 +73,22 @@ def fit_prices(
     """Additive prices from probes, every operator priced by the estimator.
 
     Args:
-        builder: gives the units.
+        builder: gives the prepared model.
+        regions: its regions.
         probes: from ``look``; "fp32" and "int8" must be there.
         estimator: prices executed operators.
         elements: tensor -> number of elements.
     """
-    units = builder.quantizer.units
-    boundaries = find_boundaries(builder.prepared, units, builder.rules, elements)
-    unit_us = np.full((len(units), len(OPTIONS)), np.inf)
+    boundaries = find_boundaries(builder.prepared, regions, builder.rules, elements)
+    region_us = np.full((len(regions), len(OPTIONS)), np.inf)
     fixed_us = 0.0
     for name in (FP32, INT8, INT8_DYNAMIC):
         if name not in probes:
             continue
-        costs, outside = _unit_costs(probes[name], builder, estimator)
+        costs, outside = _region_costs(probes[name], regions, estimator)
         for i, option in enumerate(probes[name].options):
             if OPTIONS[option] == name:
-                unit_us[i, option] = costs[i]
+                region_us[i, option] = costs[i]
         if name == FP32:
             fixed_us = outside
     conversions = _conversion_prices(probes, boundaries, estimator)
@@ -89,8 +96,8 @@ def fit_prices(
     fp32_estimate = estimator.estimate(probes[FP32].ops)
     half = (int8_estimate.interval90_ms.high - int8_estimate.interval90_ms.low) / 2
     return LatencyPrices(
-        units=units,
-        unit_us=unit_us,
+        regions=tuple(regions),
+        region_us=region_us,
         fixed_us=fixed_us,
         boundaries=boundaries,
         quantize=conversions[0],
@@ -102,14 +109,16 @@ def fit_prices(
     )
 
 
-def _unit_costs(probe: Probe, builder: CandidateBuilder, estimator: LatencyEstimator) -> tuple[list[float], float]:
-    units = builder.quantizer.units
-    costs = [0.0] * len(units)
+def _region_costs(probe: Probe, regions: Sequence[Region], estimator: LatencyEstimator) -> tuple[list[float], float]:
+    """Microseconds of each region, and of the operators outside every region that convert nothing."""
+    units = [unit for region in regions for unit in region.units]
+    home = [i for i, region in enumerate(regions) for _ in region.units]
+    costs = [0.0] * len(regions)
     outside = 0.0
     prices = estimator.price([op.signature for op in probe.ops])
     for op, owner, price in zip(probe.ops, attribute_ops(probe.ops, units), prices, strict=True):
         if owner is not None:
-            costs[owner] += price.latency_us
+            costs[home[owner]] += price.latency_us
         elif not is_boundary(op):
             outside += price.latency_us
     return costs, outside

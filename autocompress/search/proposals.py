@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from autocompress.passes.quantize import QuantizeConfig, Unit
+from autocompress.passes.quantize import QuantizeConfig
 from autocompress.recipe.recipe import Recipe
 from autocompress.search.accuracy_predictor import AccuracyPredictor
 from autocompress.search.budget import Budget
@@ -21,6 +21,7 @@ from autocompress.search.encoding import Encoding, Params
 from autocompress.search.features import RecipeFeatures
 from autocompress.search.pareto import improvements
 from autocompress.search.prices import OPTIONS, LatencyPrices
+from autocompress.search.regions import Region
 
 _BATCH = 16
 IntArray = npt.NDArray[np.int64]
@@ -53,18 +54,18 @@ class Scorer:
 
     def __init__(
         self,
-        units: Sequence[Unit],
+        regions: Sequence[Region],
         prices: LatencyPrices,
         features: RecipeFeatures,
         predictor: AccuracyPredictor,
     ) -> None:
-        self._units = tuple(units)
+        self._regions = tuple(regions)
         self.prices = prices
         self._features = features
         self.predictor = predictor
 
     def options(self, recipes: Sequence[Recipe]) -> IntArray:
-        """Option of each unit, of shape (recipes, units)."""
+        """Option of each region, of shape (recipes, regions)."""
         return np.array([self._row(recipe.quantize) for recipe in recipes], np.int64).reshape(len(recipes), -1)
 
     def features(self, recipes: Sequence[Recipe]) -> FloatArray:
@@ -88,10 +89,12 @@ class Scorer:
 
     def _row(self, config: QuantizeConfig | None) -> list[int]:
         if config is None:
-            return [0] * len(self._units)
+            return [0] * len(self._regions)
         chosen = dict(config.exceptions)
         default = config.precision
-        return [OPTIONS.index(chosen.get(u.name, default if default in u.options else OPTIONS[0])) for u in self._units]
+        return [
+            OPTIONS.index(chosen.get(u.name, default if default in u.options else OPTIONS[0])) for u in self._regions
+        ]
 
 
 def breed(

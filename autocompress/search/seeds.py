@@ -57,7 +57,7 @@ class LadderProblem:
         self._prices = prices
         self._damage = damage
         self._units, self._options = damage.shape
-        self._allowed = np.isfinite(damage) & np.isfinite(prices.unit_us)
+        self._allowed = np.isfinite(damage) & np.isfinite(prices.region_us)
         self._build()
 
     def solve(self, latency_limit_ms: float, time_limit_s: float = 5.0) -> Rung | None:
@@ -97,7 +97,7 @@ class LadderProblem:
         n_x, n_t = self._units * self._options, len(boundaries)
         self._size = n_x + 2 * n_t
         finite_damage = np.where(self._allowed, self._damage, 0.0)
-        finite_us = np.where(self._allowed, prices.unit_us, 0.0)
+        finite_us = np.where(self._allowed, prices.region_us, 0.0)
         scale = max(float(finite_damage.max()), 1e-30)
         quantize = np.array([prices.quantize_us(b) for b in boundaries])
         dequantize = np.array([prices.dequantize_us(b) for b in boundaries])

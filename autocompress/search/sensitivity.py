@@ -1,4 +1,4 @@
-"""Sensitivity: how much the network's output suffers when one unit alone is quantized (needs no labels)."""
+"""Sensitivity: how much the network's output suffers when one region alone is quantized (needs no labels)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from concurrent.futures import Executor
 import numpy as np
 import numpy.typing as npt
 
-from autocompress.passes.quantize import FP32, QuantizeConfig, Unit
+from autocompress.passes.quantize import FP32, QuantizeConfig
 from autocompress.recipe.recipe import Recipe
 from autocompress.search import tasks
 from autocompress.search.prices import OPTIONS
+from autocompress.search.regions import Region
 
 FloatArray = npt.NDArray[np.float64]
 _BATCH = 4
@@ -19,18 +20,18 @@ _BATCH = 4
 
 def measure_sensitivity(
     executor: Executor,
-    units: Sequence[Unit],
+    regions: Sequence[Region],
     scheme: QuantizeConfig,
     precisions: Sequence[str],
     samples: int,
     advance: Callable[[int], None],
     out_of_time: Callable[[], bool],
 ) -> FloatArray:
-    """Damage of each unit in each precision, all others in float.
+    """Damage of each region in each precision, all others in float.
 
     Args:
         executor: runs the tasks.
-        units: the units of the model.
+        regions: the regions of the model.
         scheme: scheme to quantize with.
         precisions: precisions in play.
         samples: how many samples of the search part to use.
@@ -38,22 +39,22 @@ def measure_sensitivity(
         out_of_time: when it says so, the rest is filled with the median of what is known.
 
     Returns:
-        Of shape (units, options), 0 for fp32, inf where a unit has no such option.
+        Of shape (regions, options), 0 for fp32, inf where a region has no such option.
     """
-    damage = np.full((len(units), len(OPTIONS)), np.inf)
+    damage = np.full((len(regions), len(OPTIONS)), np.inf)
     damage[:, OPTIONS.index(FP32)] = 0.0
     wanted = [
         (i, precision)
-        for i, unit in enumerate(units)
+        for i, region in enumerate(regions)
         for precision in precisions
-        if precision != FP32 and precision in unit.options
+        if precision != FP32 and precision in region.options
     ]
     # A stride spreads an interrupted measurement over the whole graph.
     ordered = [pair for start in range(_BATCH) for pair in wanted[start::_BATCH]]
     pending = []
     for start in range(0, len(ordered), _BATCH):
         pairs = ordered[start : start + _BATCH]
-        recipes = [Recipe(_alone(units, i, precision, scheme)) for i, precision in pairs]
+        recipes = [Recipe(_alone(regions, i, precision, scheme)) for i, precision in pairs]
         pending.append((pairs, executor.submit(tasks.damages, recipes, samples)))
     for pairs, future in pending:
         if out_of_time():
@@ -65,12 +66,15 @@ def measure_sensitivity(
     return _filled(damage, wanted)
 
 
-def _alone(units: Sequence[Unit], position: int, precision: str, scheme: QuantizeConfig) -> QuantizeConfig:
-    return scheme.with_precisions({u.name: precision if i == position else FP32 for i, u in enumerate(units)})
+def _alone(regions: Sequence[Region], position: int, precision: str, scheme: QuantizeConfig) -> QuantizeConfig:
+    precisions: dict[str, str] = {}
+    for i, region in enumerate(regions):
+        precisions |= region.precisions(precision if i == position else FP32)
+    return scheme.with_precisions(precisions)
 
 
 def _filled(damage: FloatArray, wanted: Sequence[tuple[int, str]]) -> FloatArray:
-    """Gives what was not measured in time the median of its option, so that no unit looks free or forbidden."""
+    """Gives what was not measured in time the median of its option, so that no region looks free or forbidden."""
     for option in {OPTIONS.index(p) for _, p in wanted}:
         known = damage[np.isfinite(damage[:, option]), option]
         middle = float(np.median(known)) if known.size else 1.0

@@ -32,7 +32,8 @@ from autocompress.search.state import SearchState
 _KERNEL_TOLERANCE = 1.05
 _SCREEN_SAMPLES = 32
 _PROFILE_S = 20.0
-_SENSITIVITY_SAMPLES = 16
+_SENSITIVITY_SAMPLES = (16, 8, 4)
+_SENSITIVITY_SHARE = 0.1
 _SENSITIVITY_DEADLINE = 0.4
 
 
@@ -71,13 +72,13 @@ def price(state: SearchState) -> None:
     """Looks at whole-model candidates as the runtime executes them and fits additive latency prices."""
     with state.stopwatch.stage("profile"):
         state.progress.stage("price operators")
-        state.encoding = Encoding(state.settings.space, state.units)
+        state.encoding = Encoding(state.settings.space, state.regions)
         kernels = _usable_kernels(state)
         kernel = min(kernels, key=lambda row: row[1])
         state.in_play = _kernels_in_play(kernels, kernel[1])
         config = QuantizeConfig(precision=INT8, **kernel[0])  # type: ignore[arg-type]
         dynamic = any(INT8_DYNAMIC in unit.options for unit in state.units)
-        recipes = probe_recipes(state.units, config, dynamic=dynamic)
+        recipes = probe_recipes(state.regions, config, dynamic=dynamic)
         state.executor.submit(tasks.profile, None, _PROFILE_S).result()
         for _, recipe in recipes.values():
             state.executor.submit(tasks.profile, recipe, _PROFILE_S).result()
@@ -88,7 +89,7 @@ def price(state: SearchState) -> None:
         state.estimator = state.open_estimator()
         state.baseline_ops = list(state.executor.submit(tasks.executed_baseline).result())
         state.baseline_estimate = state.estimator.estimate(state.baseline_ops)
-        state.prices = fit_prices(state.builder, probes, state.estimator, state.elements)
+        state.prices = fit_prices(state.builder, state.regions, probes, state.estimator, state.elements)
 
 
 def screen(state: SearchState) -> None:
@@ -126,16 +127,16 @@ def sense(state: SearchState) -> None:
     best = next((s for s in state.screened if s.config.precision == INT8), state.screened[0])
     scheme = replace(best.config, precision=INT8, exceptions=())
     if state.settings.space.per == "unit":
-        wanted = sum(len(u.options) - 1 for u in state.units)
+        wanted = sum(len(r.options) - 1 for r in state.regions)
         state.progress.stage("measure sensitivity", total=wanted)
         deterministic = state.settings.deterministic
         with state.stopwatch.stage("search"):
             state.damage = measure_sensitivity(
                 state.executor,
-                state.units,
+                state.regions,
                 scheme,
                 state.settings.space.precision,
-                _SENSITIVITY_SAMPLES,
+                _sensitivity_samples(state, wanted),
                 state.progress.advance,
                 lambda: not deterministic and state.stopwatch.used(_SENSITIVITY_DEADLINE),
             )
@@ -150,7 +151,18 @@ def _set_up_predictors(state: SearchState, scheme_damage: float) -> None:
     values = [(name, v) for name, allowed in state.settings.space.scheme.items() if len(allowed) > 1 for v in allowed]
     features = RecipeFeatures(state.damage, values, relative)
     predictor = AccuracyPredictor(state.settings.seed, prior_scale=max(state.settings.max_accuracy_drop, 1e-3))
-    state.scorer = Scorer(state.units, state.prices, features, predictor)
+    state.scorer = Scorer(state.regions, state.prices, features, predictor)
+
+
+def _sensitivity_samples(state: SearchState, measurements: int) -> int:
+    """As many samples as fit into a tenth of the time; a fixed number where no clock may steer."""
+    assert state.baseline is not None
+    if state.settings.deterministic or state.settings.timeout_s is None:
+        return _SENSITIVITY_SAMPLES[1]
+    allowed_s = _SENSITIVITY_SHARE * state.settings.timeout_s
+    run_s = measurements * state.baseline.latency.latency_ms / 1e3
+    fitting = (n for n in _SENSITIVITY_SAMPLES if n * run_s <= allowed_s)
+    return next(fitting, _SENSITIVITY_SAMPLES[-1])
 
 
 def _usable_kernels(state: SearchState) -> list[tuple[dict[str, object], float]]:
@@ -187,9 +199,9 @@ def _keep_best_schemes(state: SearchState) -> None:
 
 def _even_damage(state: SearchState, whole: float) -> npt.NDArray[np.float64]:
     """Without a choice per unit, the whole model's damage is spread evenly."""
-    damage = np.full((len(state.units), len(OPTIONS)), np.inf)
+    damage = np.full((len(state.regions), len(OPTIONS)), np.inf)
     damage[:, OPTIONS.index(FP32)] = 0.0
-    for i, unit in enumerate(state.units):
-        for option in unit.options[1:]:
-            damage[i, OPTIONS.index(option)] = whole / len(state.units)
+    for i, region in enumerate(state.regions):
+        for option in region.options[1:]:
+            damage[i, OPTIONS.index(option)] = whole / len(state.regions)
     return damage

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,7 @@ from autocompress.passes.quantize import Unit
 from autocompress.progress import Progress
 from autocompress.recipe.builder import CandidateBuilder
 from autocompress.search.budget import Budget
+from autocompress.search.regions import Region, find_regions
 from autocompress.search.results import BaselineResult
 from autocompress.search.settings import SearchSettings
 from autocompress.search.stopwatch import Stopwatch
@@ -51,7 +53,7 @@ class SearchState:
         in_play: parameter -> values still in play after screening.
         screened: whole-model schemes by damage, best first.
         screened_count: how many whole-model candidates were built for screening.
-        damage: of shape (units, options); sensitivities.
+        damage: of shape (regions, options); sensitivities.
         sensitivity_measured: whether ``damage`` was measured unit by unit.
         scorer: predictors of drop and latency.
         baseline_ops: the baseline as executed.
@@ -95,6 +97,11 @@ class SearchState:
     def units(self) -> tuple[Unit, ...]:
         """The units of the model."""
         return self.builder.quantizer.units
+
+    @cached_property
+    def regions(self) -> tuple[Region, ...]:
+        """The units, grouped by what is chosen together."""
+        return find_regions(self.units)
 
     def latency_ms(self, trial: Trial) -> float:
         """Latency that steers: measured and normalised to the baseline, or estimated when deterministic."""

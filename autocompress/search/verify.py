@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from autocompress.errors import CandidateFailed
 from autocompress.search import tasks
-from autocompress.search.explore import ranked
+from autocompress.search.explore import keeps_target, ranked
 from autocompress.search.state import SearchState
 from autocompress.search.trials import Trial
 
@@ -65,11 +65,14 @@ def conclude(state: SearchState) -> Outcome:
     order = ranked(state)
     # After a stop by the user, what is already verified is emitted at once.
     finalists = order if not state.interrupted else [t for t in order if t.verification is not None] or order[:1]
-    for trial in finalists[:_MOST_FINALISTS]:
-        if verify(state, trial) and state.budget.has_target:
+    for position, trial in enumerate(finalists[:_MOST_FINALISTS]):
+        met = verify(state, trial)
+        if met and (state.budget.has_target or _acceptable(state, trial)):
             return Outcome(trial, True, state.stop_reason)
-        if not state.budget.has_target and _acceptable(state, trial):
-            return Outcome(trial, True, state.stop_reason)
+        promising = any(keeps_target(state, t) for t in finalists[position + 1 :])
+        if _acceptable(state, trial) and not promising:
+            # The rest is slower or loses more, as the search part saw it.
+            break
     held = [t for t in state.verified if meets(state, t)]
     if held and state.budget.has_target:
         return Outcome(held[0], True, state.stop_reason)

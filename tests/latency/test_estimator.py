@@ -149,7 +149,7 @@ def test_predictors_belong_to_one_table(surveyed: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.jsonl"
     table = LatencyTable.load(surveyed)
     LatencyTable(table.header, list(table)[1:]).save(other)
-    with pytest.raises(TableError, match="were not trained on other.jsonl"):
+    with pytest.raises(TableError, match=r"were not trained on other\.jsonl"):
         load_predictors(surveyed.parent / "predictors", other)
 
 

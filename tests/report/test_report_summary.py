@@ -98,3 +98,16 @@ def test_written_summaries_are_plain_json(met, tmp_path):
     document = json.loads(path.read_text(), parse_constant=pytest.fail)
     assert document["baseline"]["accuracy"] is None
     assert document["study"] == "mobilenetv2-2x"
+
+
+@pytest.mark.parametrize(
+    ("config", "latency_ms"),
+    [
+        ({"target_latency": "5ms"}, 5.0),
+        ({"target_latency": "800us"}, 0.8),
+        ({"target_latency_ms": 4.0}, 4.0),
+        ({}, None),
+    ],
+)
+def test_a_latency_target_is_a_number_of_milliseconds(reported, config, latency_ms):
+    assert reported(config=config).summary["target_latency_ms"] == latency_ms

@@ -187,7 +187,8 @@ class QdqEmitter:
         used = {name for node in self._writer.nodes for name in names_read(node)} | self._index.outputs
         result = onnx.ModelProto()
         for name in ("ir_version", "producer_name", "domain", "model_version"):
-            setattr(result, name, getattr(self._model, name))
+            if self._model.HasField(name):
+                setattr(result, name, getattr(self._model, name))
         result.opset_import.extend(self._model.opset_import)
         result.metadata_props.extend(self._model.metadata_props)
         result.functions.extend(self._model.functions)

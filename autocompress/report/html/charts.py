@@ -20,7 +20,9 @@ Trace = dict[str, Any]
 _HOVER_WIDTH = 64
 
 
-def agreement_chart(series: Mapping[str, Sequence[Pair]], *, factor: float, axis: str, band: float | None) -> Figure:
+def agreement_chart(
+    series: Mapping[str, Sequence[Pair]], *, factor: float, axis: str, band: float | None, include: Sequence[float] = ()
+) -> Figure:
     """Predicted (x) against measured (y), with the line where both agree.
 
     Args:
@@ -28,6 +30,7 @@ def agreement_chart(series: Mapping[str, Sequence[Pair]], *, factor: float, axis
         factor: what values are multiplied by.
         axis: what is shown, with its unit.
         band: relative error that a shaded band shows; None for none.
+        include: values that the axes reach in any case.
     """
     traces: list[Trace] = []
     for name, pairs in series.items():
@@ -49,7 +52,8 @@ def agreement_chart(series: Mapping[str, Sequence[Pair]], *, factor: float, axis
         if verified and any(p.interval for p in pairs):
             trace["error_x"] = bars([(p.predicted, p.interval) for p in pairs], factor, "$verified")
         traces.append(trace)
-    values = [value for trace in traces for value in (*trace["x"], *trace["y"])]
+    values = [value * factor for value in include]
+    values += [value for trace in traces for value in (*trace["x"], *trace["y"])]
     limits = padded(min(values), max(values)) if values else (0.0, 1.0)
     shapes = _diagonal(limits, band)
     layout = {

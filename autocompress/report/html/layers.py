@@ -16,7 +16,7 @@ def layers(records: Sequence[LayerRecord]) -> Markup:
     if not records:
         return section("Layers", "layers", paragraph("No sensitivities were recorded.", kind="empty"))
     options = list(dict.fromkeys(record.option for record in records))
-    damaging = [o for o in options if any(r.damage is not None for r in records if r.option == o)]
+    damaging = [o for o in options if any(r.damage for r in records if r.option == o)]
     timed = [o for o in options if any(r.estimated_ms is not None for r in records if r.option == o)]
     by_layer: dict[str, dict[str, LayerRecord]] = {}
     for record in records:

@@ -74,13 +74,14 @@ def _accuracy(record: StudyRecord, summary: Mapping[str, Any]) -> Markup:
     rows = [
         _row(name, agreement(pairs), mape=_mape(pairs, baseline), mae=_mae(scale)) for name, pairs in series.items()
     ]
+    include = (0.0, summary.get("max_accuracy_drop") or 0.0)
     axis = f"drop ({scale.drop_unit})" if scale.drop_unit else "drop"
     return element(
         "div",
         element("h3", "Accuracy"),
         chart(
             "accuracy-agreement",
-            agreement_chart(series, factor=scale.factor, axis=axis, band=None),
+            agreement_chart(series, factor=scale.factor, axis=axis, band=None, include=include),
             "Predicted against measured accuracy drop",
         ),
         table(_COLUMNS, rows, caption="Accuracy predictor; MAPE is that of the accuracy itself.", sortable=False),

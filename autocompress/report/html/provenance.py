@@ -66,7 +66,7 @@ def provenance(record: StudyRecord, summary: Mapping[str, Any]) -> Markup:
         "Device": study.device,
         "Runtime": f"{study.runtime} {study.runtime_version}",
         "Timed with": f"{plural(study.threads, 'thread')}, batch size {study.batch_size}",
-        "Metric": study.metric,
+        "Metric": summary.get("metric_description") or summary.get("metric") or study.metric,
         "Estimator coverage": _coverage(summary),
         "Seed": summary.get("seed", MISSING),
         "Started": moment(header.created),
