@@ -11,23 +11,23 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from autocompress.api import studies, tables
     from autocompress.api.apply import apply_recipe
-    from autocompress.api.compress import RunResult, compress
+    from autocompress.api.compression import RunResult, compress
     from autocompress.api.diagnose import doctor
     from autocompress.api.latency import estimate, inspect, measure, profile
     from autocompress.api.reporting import report
-    from autocompress.api.sensitivity import sensitivity
+    from autocompress.api.layers import sensitivity
 
 _MODULES = {
-    "RunResult": "compress",
+    "RunResult": "compression",
     "apply_recipe": "apply",
-    "compress": "compress",
+    "compress": "compression",
     "doctor": "diagnose",
     "estimate": "latency",
     "inspect": "latency",
     "measure": "latency",
     "profile": "latency",
     "report": "reporting",
-    "sensitivity": "sensitivity",
+    "sensitivity": "layers",
     "studies": "",
     "tables": "",
 }
@@ -54,7 +54,4 @@ def __getattr__(name: str) -> object:
     module = _MODULES[name]
     if not module:
         return importlib.import_module(f"{__name__}.{name}")
-    imported = importlib.import_module(f"{__name__}.{module}")
-    # A function may have its module's name, which the import has just bound to the module.
-    globals().update({key: getattr(imported, key) for key, where in _MODULES.items() if where == module})
-    return globals()[name]
+    return getattr(importlib.import_module(f"{__name__}.{module}"), name)

@@ -92,8 +92,13 @@ class OpenRun:
 
 
 @contextlib.contextmanager
-def open_run(request: Request, progress: Progress) -> Iterator[OpenRun]:
+def open_run(request: Request, progress: Progress, *, announce: bool = True) -> Iterator[OpenRun]:
     """Opens samples, latency model, folders and the study, and closes them again.
+
+    Args:
+        request: what was asked.
+        progress: what the person watching sees.
+        announce: whether to say where the study is kept.
 
     Raises:
         UserError: when something given cannot be used; nothing was written then.
@@ -122,7 +127,8 @@ def open_run(request: Request, progress: Progress) -> Iterator[OpenRun]:
             stopwatch=Stopwatch(config.timeout_s),
         )
         _begin(request, store, name, runtime, latency, state, recorder)
-        progress.notice(f"study {name!r} is kept in {store.location}")
+        if announce:
+            progress.notice(f"study {name!r} is kept in {store.location}")
         for text in (*notices, *latency.notices):
             state.notice(text)
         yield OpenRun(request, name, store, state, spec, split, latency, recorder, command_line(config))

@@ -41,6 +41,7 @@ def make_summary(run: OpenRun, outcome: Outcome) -> dict[str, Any]:
     summary["metric_description"] = summary["metric"] if measured is None else measured.metric
     summary["storage"] = str(run.store.location)
     summary["target_speedup"] = _target_speedup(run)
+    summary["target_latency_ms"] = config.target_latency_ms
     summary["deterministic"] = config.deterministic
     summary["search_space"] = state.settings.space.name
     summary["status"] = "interrupted" if state.interrupted else "complete"

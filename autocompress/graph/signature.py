@@ -90,8 +90,6 @@ class OpSignature:
                 for t in row["inputs"]
             ),
             outputs=tuple(TensorType(str(t[0]), tuple(int(d) for d in t[1])) for t in row["outputs"]),
-            attributes=tuple(
-                sorted((k, tuple(v) if isinstance(v, list) else v) for k, v in row["attributes"].items())
-            ),
+            attributes=tuple(sorted((k, tuple(v) if isinstance(v, list) else v) for k, v in row["attributes"].items())),
             sparsity=float(row["sparsity"]),
         )

@@ -10,6 +10,7 @@ from typing import Any
 import onnxruntime
 
 from autocompress.runtimes.failure import runtime_failure
+from autocompress.runtimes.float_environment import flushed_denormals, kept_float_environment
 from autocompress.runtimes.protocol import Array, Feeds, InputSpec, SessionOptions
 
 NAME = "onnxruntime"
@@ -47,11 +48,12 @@ def native_session(
     levels = onnxruntime.GraphOptimizationLevel
     native.graph_optimization_level = levels.ORT_ENABLE_ALL if options.optimize else levels.ORT_DISABLE_ALL
     native.add_session_config_entry("session.intra_op.allow_spinning", "1" if options.spinning else "0")
-    # Denormals slow kernels down by up to 100 times; trained and pruned weights produce them.
+    # For the runtime's own threads; the calling thread is switched while it runs (see float_environment).
     native.add_session_config_entry("session.set_denormal_as_zero", "1")
     adjust(native)
     try:
-        return onnxruntime.InferenceSession(model, native, providers=["CPUExecutionProvider"])
+        with kept_float_environment():
+            return onnxruntime.InferenceSession(model, native, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exception types share no base class
         where = Path(model).name if isinstance(model, str) else "the model"
         raise runtime_failure(NAME, f"could not load {where}", error) from error
@@ -70,15 +72,17 @@ class OnnxRuntimeSession:
 
     def run(self, feeds: Feeds) -> dict[str, Array]:
         """Runs once; returns every output by name."""
-        return dict(zip(self._names, self._run(feeds), strict=True))
+        with flushed_denormals():
+            return dict(zip(self._names, self._run(feeds), strict=True))
 
     def time_runs(self, feeds: Feeds, runs: int = 1) -> float:
         """Seconds per run, averaged over ``runs`` runs, by ``clock``."""
         feeds = dict(feeds)
-        start = self._now()
-        for _ in range(runs):
-            self._run(feeds)
-        return (self._now() - start) / (runs * 1e9)
+        with flushed_denormals():
+            start = self._now()
+            for _ in range(runs):
+                self._run(feeds)
+            return (self._now() - start) / (runs * 1e9)
 
     def _run(self, feeds: Mapping[str, Array]) -> list[Any]:
         try:

@@ -127,7 +127,8 @@ def sense(state: SearchState) -> None:
     best = next((s for s in state.screened if s.config.precision == INT8), state.screened[0])
     scheme = replace(best.config, precision=INT8, exceptions=())
     if state.settings.space.per == "unit":
-        wanted = sum(len(r.options) - 1 for r in state.regions)
+        precisions = set(state.settings.space.precision) - {FP32}
+        wanted = sum(len(precisions & set(r.options)) for r in state.regions)
         state.progress.stage("measure sensitivity", total=wanted)
         deterministic = state.settings.deterministic
         with state.stopwatch.stage("search"):

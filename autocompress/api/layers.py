@@ -56,7 +56,7 @@ def sensitivity(
         )
         request = settle(config, None, options={})
         refuse_uncompressible(request.model)
-        with quiet_optuna(), open_run(request, watching) as run, run.make_executor() as executor:
+        with quiet_optuna(), open_run(request, watching, announce=False) as run, run.make_executor() as executor:
             run.state.executor = executor
             for stage in (stages.measure_baseline, stages.calibrate, stages.price, stages.screen, stages.sense):
                 stage(run.state)
