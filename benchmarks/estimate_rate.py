@@ -2,7 +2,7 @@
 
     python benchmarks/estimate_rate.py [--limit 2000]
 
-Units and boundaries come from the package's own analysis of the graph; the prices themselves are arbitrary, since the
+Regions and boundaries come from the package's own analysis of the graph; the prices themselves are arbitrary, since the
 work does not depend on them.  Prints one JSON document; ``--limit`` turns the rate into an exit code.
 """
 
@@ -15,13 +15,14 @@ from collections.abc import Callable
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from autocompress.graph.index import GraphIndex
 from autocompress.passes.quantize.units import find_units
 from autocompress.runtimes import get_runtime
 from autocompress.search.boundaries import find_boundaries
 from autocompress.search.prices import OPTIONS, ConversionPrice, LatencyPrices
+from autocompress.search.regions import find_regions
 
 STAGES = ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2))
 """Inner channels, blocks, stride of the first block."""
@@ -35,12 +36,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--limit", type=float, help="recipes per second")
     options = parser.parse_args(arguments)
     prices = resnet50_prices()
-    recipes = np.random.default_rng(0).integers(0, 2, (options.batch, len(prices.units)))
+    recipes = np.random.default_rng(0).integers(0, 2, (options.batch, len(prices.regions)))
     single_s = _seconds_per_call(lambda: prices.estimate(recipes[0].tolist()), options.seconds)
     batch_s = _seconds_per_call(lambda: prices.price_ms(recipes), options.seconds)
     result = {
         "benchmark": "estimate_rate",
-        "units": len(prices.units),
+        "regions": len(prices.regions),
         "boundaries": len(prices.boundaries),
         "recipes_per_call": options.batch,
         "recipes_per_second": round(options.batch / batch_s),
@@ -52,22 +53,23 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def resnet50_prices() -> LatencyPrices:
-    """Prices of every unit of ResNet-50 in float and int8, drawn at random."""
+    """Prices of every region of ResNet-50 in float and int8, drawn at random."""
     model = onnx.shape_inference.infer_shapes(resnet50())
     sizes = {
         value.name: int(np.prod([d.dim_value for d in value.type.tensor_type.shape.dim]))
         for value in (*model.graph.input, *model.graph.value_info, *model.graph.output)
     }
     rules = get_runtime("onnxruntime").quantization
-    units = find_units(GraphIndex(model), rules, frozenset(sizes))
-    us = np.full((len(units), len(OPTIONS)), np.inf)
-    us[:, :2] = np.random.default_rng(1).uniform(10.0, 1000.0, (len(units), 2))
+    float_tensors = frozenset(sizes) | {weight.name for weight in model.graph.initializer}
+    regions = find_regions(find_units(GraphIndex(model), rules, float_tensors))
+    us = np.full((len(regions), len(OPTIONS)), np.inf)
+    us[:, :2] = np.random.default_rng(1).uniform(10.0, 1000.0, (len(regions), 2))
     conversion = ConversionPrice(fixed_us=2.0, per_element_us=1e-4)
-    return LatencyPrices(units, us, 100.0, find_boundaries(model, units, rules, sizes), conversion, conversion)
+    return LatencyPrices(regions, us, 100.0, find_boundaries(model, regions, rules, sizes), conversion, conversion)
 
 
 def resnet50() -> onnx.ModelProto:
-    """The graph of ResNet-50 (He et al., 2015) with weights that have shapes but no values."""
+    """The graph of ResNet-50 (He et al., 2015) with all weights zero."""
     nodes: list[onnx.NodeProto] = []
     weights: list[onnx.TensorProto] = []
 
@@ -76,7 +78,7 @@ def resnet50() -> onnx.ModelProto:
         return f"{name}:0"
 
     def weight(name: str, *dims: int) -> str:
-        weights.append(TensorProto(name=name, data_type=TensorProto.FLOAT, dims=dims))
+        weights.append(numpy_helper.from_array(np.zeros(dims, np.float32), name))
         return name
 
     def conv(name: str, x: str, channels_in: int, channels_out: int, kernel: int, stride: int) -> str:

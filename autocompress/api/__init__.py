@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from autocompress.api.compression import RunResult, compress
     from autocompress.api.diagnose import doctor
     from autocompress.api.latency import estimate, inspect, measure, profile
-    from autocompress.api.reporting import report
     from autocompress.api.layers import sensitivity
+    from autocompress.api.reporting import report
 
 _MODULES = {
     "RunResult": "compression",

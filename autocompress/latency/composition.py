@@ -1,18 +1,19 @@
 """From operators to a model.
 
-    T = scale * sum(t_op) + per_node * nodes + per_mbyte * (cold weights) + per_model
+    T = scale * sum(t_op) + per_node * nodes + sum over kinds of per_mbyte[kind] * cold weights[kind] + per_model
 
 ``t_op`` are times of operators alone, at their fastest.  A whole model is slower: each node starts on cold
 instructions and on activations that another node wrote (``per_node``), weights beyond what the caches hold come from
-memory on every run (``per_mbyte``), and a run has a cost of its own (``per_model``).  The terms are fitted on the
-fastest runs of whole models, by least squares on relative errors, with no negative term, and then raised by what the
-usual run takes above the fastest on a machine with little else to do.
+memory on every run (``per_mbyte``; arithmetic hides more of that in some kernels than in others), and a run has a cost
+of its own (``per_model``).  The terms are fitted on the fastest runs of whole models, by least squares on relative
+errors, with no negative term, and then raised by what the usual run takes above the fastest on a machine with little
+else to do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,12 +21,15 @@ import numpy.typing as npt
 
 from autocompress.errors import TableError
 from autocompress.graph.signature import OpSignature
-from autocompress.runtimes.work import multiply_adds, weight_bytes
+from autocompress.latency.roofline import is_integer
+from autocompress.runtimes.work import convolution_kernel, multiply_adds, weight_bytes
 
 FloatArray = npt.NDArray[np.float64]
-_CACHED_MBYTES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+KINDS = ("conv_float", "conv_int8", "product_float", "product_int8")
+_CACHED_MBYTES = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 _COVERAGE = 0.9
 _USUAL = 1.02  # median over minimum of repeated runs on a quiet machine
+_FEWEST_TO_FIT = 12
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class Composition:
         scale: factor on the sum of operators.
         per_node_us: microseconds per executed node.
         per_model_us: microseconds per run.
-        per_mbyte_us: microseconds per megabyte of weights beyond ``cached_mbytes``.
+        per_mbyte_us: kind of operator -> microseconds per megabyte of cold weights.
         cached_mbytes: megabytes of weights that stay close to the processor.
         relative_error90: 9 of 10 models that the fit did not see are at most this far off, relatively.
         models: whole models that the terms were fitted on.
@@ -45,18 +49,25 @@ class Composition:
     scale: float = 1.03
     per_node_us: float = 1.0
     per_model_us: float = 5.0
-    per_mbyte_us: float = 30.0
-    cached_mbytes: float = 4.0
+    per_mbyte_us: Mapping[str, float] = field(default_factory=lambda: dict.fromkeys(KINDS, 20.0))
+    cached_mbytes: float = 1.0
     relative_error90: float = 0.15
     models: int = 0
 
-    def cold_mbytes(self, signatures: Sequence[OpSignature]) -> float:
-        """Megabytes of weights that come from memory on every run."""
-        return max(0.0, sum(streamed_mbytes(s) for s in signatures) - self.cached_mbytes)
+    def cold_us(self, signatures: Sequence[OpSignature]) -> list[float]:
+        """What each operator of a model pays for weights that come from memory, in microseconds."""
+        sizes = [streamed_mbytes(s) for s in signatures]
+        share = cold_share(sum(sizes), self.cached_mbytes)
+        return [
+            share * size * self.per_mbyte_us.get(kind_of(signature), 0.0) if size else 0.0
+            for signature, size in zip(signatures, sizes, strict=True)
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form."""
-        return {name: float(f"{v:.4g}") if isinstance(v, float) else v for name, v in asdict(self).items()}
+        row = asdict(self)
+        row["per_mbyte_us"] = {kind: float(f"{us:.4g}") for kind, us in self.per_mbyte_us.items()}
+        return {name: float(f"{v:.4g}") if isinstance(v, float) else v for name, v in row.items()}
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> Composition:
@@ -81,7 +92,7 @@ class ObservedModel:
         family: architecture family; families are held out together when the fit is judged.
         operators_us: sum of its operators' times.
         nodes: executed nodes.
-        streamed_mbytes: megabytes of weights read per run.
+        streamed_mbytes: kind of operator -> megabytes of weights read per run.
         latency_us: its fastest run.
         missing: nodes whose time was not measured but taken from others of their kind.
     """
@@ -89,7 +100,7 @@ class ObservedModel:
     family: str
     operators_us: float
     nodes: int
-    streamed_mbytes: float
+    streamed_mbytes: Mapping[str, float]
     latency_us: float
     missing: int = 0
 
@@ -99,21 +110,34 @@ def streamed_mbytes(signature: OpSignature) -> float:
     return weight_bytes(signature) / 1e6 if multiply_adds(signature) else 0.0
 
 
+def kind_of(signature: OpSignature) -> str:
+    """Which of ``KINDS`` an operator with weights is."""
+    shape = "product" if convolution_kernel(signature) is None else "conv"
+    return f"{shape}_{'int8' if is_integer(signature) else 'float'}"
+
+
+def cold_share(total_mbytes: float, cached_mbytes: float) -> float:
+    """Share of a model's weights that are not in the caches when their turn comes."""
+    return max(0.0, 1.0 - cached_mbytes / total_mbytes) if total_mbytes > 0 else 0.0
+
+
 def fit_composition(models: Sequence[ObservedModel]) -> Composition:
     """Fits the terms; the error is that of leaving out one family after the other."""
-    fitted, cached = _best_fit(models)
-    families = sorted({m.family for m in models})
+    terms, cached = _best_fit(models)
     errors = []
-    for held in families:
+    for held in sorted({m.family for m in models}):
         rest = [m for m in models if m.family != held]
-        if len(rest) < 6:
+        if len(rest) < _FEWEST_TO_FIT:
             continue
-        terms, size = _best_fit(rest)
-        for m in (m for m in models if m.family == held):
-            errors.append(abs(float(_columns([m], size)[0] @ terms) / m.latency_us - 1))
+        held_terms, held_cached = _best_fit(rest)
+        tested = [m for m in models if m.family == held]
+        predicted = _columns(tested, held_cached) @ held_terms
+        errors += [abs(p / m.latency_us - 1) for p, m in zip(predicted, tested, strict=True)]
     error90 = float(np.quantile(errors, _COVERAGE)) if errors else Composition.relative_error90
-    scale, per_node, per_model, per_mbyte = (float(t) * _USUAL for t in fitted)
-    return Composition(scale, per_node, per_model, per_mbyte, cached, error90, len(models))
+    scale, per_node, per_model, *per_mbyte = (float(t) * _USUAL for t in terms)
+    return Composition(
+        scale, per_node, per_model, dict(zip(KINDS, per_mbyte, strict=True)), cached, error90, len(models)
+    )
 
 
 def _best_fit(models: Sequence[ObservedModel]) -> tuple[FloatArray, float]:
@@ -123,8 +147,7 @@ def _best_fit(models: Sequence[ObservedModel]) -> tuple[FloatArray, float]:
     measured = np.asarray([m.latency_us for m in models])
     best: tuple[float, FloatArray, float] | None = None
     for cached in _CACHED_MBYTES:
-        columns = _columns(models, cached) / measured[:, None]
-        terms, residual = nnls(columns, np.ones(len(models)))
+        terms, residual = nnls(_columns(models, cached) / measured[:, None], np.ones(len(models)))
         if best is None or residual < best[0]:
             best = (float(residual), terms, cached)
     assert best is not None
@@ -132,6 +155,8 @@ def _best_fit(models: Sequence[ObservedModel]) -> tuple[FloatArray, float]:
 
 
 def _columns(models: Sequence[ObservedModel], cached: float) -> FloatArray:
-    return np.asarray(
-        [[m.operators_us, m.nodes, 1.0, max(0.0, m.streamed_mbytes - cached)] for m in models], np.float64
-    )
+    rows = []
+    for m in models:
+        share = cold_share(sum(m.streamed_mbytes.values()), cached)
+        rows.append([m.operators_us, m.nodes, 1.0, *(share * m.streamed_mbytes.get(kind, 0.0) for kind in KINDS)])
+    return np.asarray(rows, np.float64)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from autocompress.graph.signature import OpSignature
-from autocompress.latency.composition import Composition, streamed_mbytes
+from autocompress.latency.composition import Composition
 from autocompress.latency.predictor import Predictors
 from autocompress.latency.record import LatencyRecord
 from autocompress.latency.roofline import Roofline
@@ -90,18 +90,16 @@ class LatencyEstimator:
         """
         self._price_alone(signatures)
         terms = self.composition
-        streamed = [streamed_mbytes(s) for s in signatures]
-        cold_us = terms.cold_mbytes(signatures) * terms.per_mbyte_us / max(sum(streamed), 1e-12)
         prices = []
-        for signature, mbytes in zip(signatures, streamed, strict=True):
+        for signature, cold_us in zip(signatures, terms.cold_us(signatures), strict=True):
             alone = self._alone[signature.key]
-            fixed = terms.per_node_us + mbytes * cold_us
+            fixed_us = terms.per_node_us + cold_us
             prices.append(
-                replace(
-                    alone,
-                    latency_us=alone.latency_us * terms.scale + fixed,
-                    low_us=alone.low_us * terms.scale + fixed,
-                    high_us=alone.high_us * terms.scale + fixed,
+                OpPrice(
+                    alone.latency_us * terms.scale + fixed_us,
+                    alone.low_us * terms.scale + fixed_us,
+                    alone.high_us * terms.scale + fixed_us,
+                    alone.source,
                 )
             )
         return prices

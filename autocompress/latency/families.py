@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from autocompress.graph.signature import OpSignature
 from autocompress.latency.roofline import is_integer
-from autocompress.runtimes.work import convolution_kernel
+from autocompress.runtimes.work import convolution_kernel, weight_of
 
 _CONVOLUTIONS = frozenset({"Conv", "FusedConv", "NhwcFusedConv", "QLinearConv", "ConvInteger"})
 _PRODUCTS = frozenset(
@@ -72,3 +72,30 @@ def _is_elementwise(signature: OpSignature) -> bool:
     shapes = [t.shape for t in signature.inputs if t is not None]
     result = signature.outputs[0].shape
     return bool(shapes) and any(shape == result for shape in shapes)
+
+
+def dispatch_class(signature: OpSignature) -> str:
+    """What a runtime chooses a kernel by, apart from sizes: operator, domain, dtypes, layout, constancy of weights."""
+    attributes = dict(signature.attributes)
+    operands = [t for t in signature.inputs if t is not None and (t.elements > 1 or not t.constant)]
+    weight = weight_of(signature)
+    parts = [
+        signature.domain.rpartition(".")[2],
+        signature.op_type,
+        next((t.dtype for t in operands if not t.constant), ""),
+        weight.dtype if weight is not None else "",
+        "last" if attributes.get("channels_last") else "",
+        "strided" if _is_strided(attributes.get("strides")) else "",
+        str(attributes.get("mode", "")),
+        "".join(str(axis) for axis in _integers(attributes.get("perm"))),
+        "variable" if weight is None and convolution_kernel(signature) is not None else "",
+    ]
+    return "|".join(parts)
+
+
+def _is_strided(strides: object) -> bool:
+    return any(step > 1 for step in _integers(strides))
+
+
+def _integers(value: object) -> tuple[int, ...]:
+    return tuple(int(v) for v in value) if isinstance(value, tuple) else ()

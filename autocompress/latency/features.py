@@ -45,7 +45,10 @@ _KIND = (
     "op", "activation_dtype", "other_dtype", "weight_dtype", "result_dtype", "scales", "blocked", "channels_last",
     "activation", "operands", "constants", "results",
 )  # fmt: skip
-_AXES = ("rank", "last_axis", "moved_axis", "axis", "broadcast", "largest_operand", "outer")
+_AXES = (
+    "rank", "last_axis", "source_last_axis", "moved_axes", "axis", "smallest_operand", "largest_operand", "outer",
+    "window_work", "broadcast",
+)  # fmt: skip
 
 FEATURES: tuple[str, ...] = (*_SIZES, *_SHAPE, *_RESTS, *_PRODUCT, *_KIND, *_AXES, "sparsity")
 
@@ -87,7 +90,9 @@ def _shape(signature: OpSignature) -> list[float]:
     kernel = convolution_kernel(signature)
     shape = signature.outputs[0].shape if signature.outputs else ()
     if kernel is None:
-        channels_in, channels_out, window, window_height = _channels(signature.inputs[0] if signature.inputs else None)
+        first = signature.inputs[0] if signature.inputs else None
+        channels_in, channels_out = _channels(first), _channels(signature.outputs[0] if signature.outputs else None)
+        window = window_height = 1
     else:
         channels_in, channels_out = kernel.shape[1], kernel.shape[0]
         window, window_height = math.prod(kernel.shape[2:]), kernel.shape[2]
@@ -105,9 +110,8 @@ def _shape(signature: OpSignature) -> list[float]:
     ]  # fmt: skip
 
 
-def _channels(tensor: TensorType | None) -> tuple[int, int, int, int]:
-    size = tensor.shape[1] if tensor is not None and len(tensor.shape) > 1 else 1
-    return size, size, 1, 1
+def _channels(tensor: TensorType | None) -> int:
+    return tensor.shape[1] if tensor is not None and len(tensor.shape) > 1 else 1
 
 
 def _plane(shape: tuple[int, ...], *, channels_last: bool) -> tuple[int, int]:
@@ -173,16 +177,18 @@ def _axes(signature: OpSignature) -> list[float]:
     attributes = dict(signature.attributes)
     shape = signature.outputs[0].shape if signature.outputs else ()
     operands = [t for t in signature.inputs if t is not None]
-    sizes = [t.elements for t in operands] or [0]
     last = shape[-1] if shape else 1
     named = [attributes[name] for name in ("axis", "axes", "operand1", "operand3") if name in attributes]
     axis = _number(named[0]) if named else -1.0
     axis = max(axis + len(shape), 0.0) if axis < 0 else axis
-    second = min((t.elements for t in operands if not (t.constant and t.elements <= 1)), default=0)
+    sizes = [t.elements for t in operands if not (t.constant and t.elements <= 1)] or [0]
+    source = next((t.shape[-1] for t in operands if t.shape), 1)
+    elements = max((t.elements for t in signature.outputs), default=0)
+    window = math.prod(_integers(attributes.get("kernel_shape")))
     return [
-        float(len(shape)), _log(last), _moved_axes(_integers(attributes.get("perm"))), axis,
-        _log(second), _log(max(sizes)),
-        _log(math.prod(shape[: int(axis)]) if shape else 1),
+        float(len(shape)), _log(last), _log(source), _moved_axes(_integers(attributes.get("perm"))), axis,
+        _log(min(sizes)), _log(max(sizes)), _log(math.prod(shape[: int(axis)]) if shape else 1),
+        _log(elements * window), _log(elements) - _log(min(sizes)),
     ]  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """Fits one random forest per family of operators on the records of a table.
 
-The target is log(time / roofline bound): it spans a factor of ten or so where times span a million, so that trees,
-which cannot extrapolate, need not.  Errors are judged on folds that keep operators with the same weights together.
+The target is log(time / roofline bound), less its median over the operator's dispatch class (what a runtime chooses a
+kernel by): it spans a small factor where times span a million, so that trees, which cannot extrapolate, need not.  Errors are judged on folds that keep operators with the same weights together.
 Intervals are conformal: the 90 % quantile, out of fold, of |error| over the spread of the trees (Lei et al.,
 "Distribution-Free Predictive Inference for Regression", JASA 2018, with a locally weighted score).
 """
@@ -9,14 +9,14 @@ Intervals are conformal: the 90 % quantile, out of fold, of |error| over the spr
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from autocompress.latency.families import family_of
+from autocompress.latency.families import dispatch_class, family_of
 from autocompress.latency.features import FEATURES, features_of
 from autocompress.latency.record import LatencyRecord
 from autocompress.latency.roofline import Roofline
@@ -30,6 +30,7 @@ _TREES = 48
 _FOLDS = 5
 _COVERAGE = 0.9
 _MAX_FEATURES = 0.5
+_FEWEST_IN_CLASS = 3
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class FittedForest:
     Attributes:
         family: its name.
         model: serialized ONNX.
+        offsets: dispatch class -> median of the target; "" for classes that were too few.
         rows: records it was fitted on.
         interval_scale: half width of the 90 % interval in units of the trees' spread.
         mape: mean absolute relative error, out of fold.
@@ -48,6 +50,7 @@ class FittedForest:
 
     family: str
     model: bytes
+    offsets: Mapping[str, float]
     rows: int
     interval_scale: float
     mape: float
@@ -76,19 +79,37 @@ def log_ratios(records: Iterable[LatencyRecord], roofline: Roofline) -> FloatArr
 def _fit_family(family: str, records: list[LatencyRecord], roofline: Roofline, seed: int) -> FittedForest:
     features = features_of(r.signature for r in records)
     targets = log_ratios(records, roofline)
-    predicted, spread = _out_of_fold(features, targets, _groups(features), seed)
+    classes = [dispatch_class(r.signature) for r in records]
+    predicted, spread = _out_of_fold(features, targets, classes, seed)
     errors = predicted - targets
     relative = np.abs(np.expm1(errors))
     worst = np.argsort(-np.abs(errors), kind="stable")[:5]
+    offsets = class_offsets(targets, classes)
+    forest = _forest(seed).fit(features, targets - offsets_of(classes, offsets))
     return FittedForest(
         family=family,
-        model=forest_to_onnx(_forest(seed).fit(features, targets), len(FEATURES)),
+        model=forest_to_onnx(forest, len(FEATURES)),
+        offsets=offsets,
         rows=len(records),
         interval_scale=conformal_quantile(np.abs(errors) / (spread + SPREAD_FLOOR)),
         mape=float(relative.mean()),
         within_10_percent=float((relative <= 0.1).mean()),
         worst=tuple((records[i].signature.key, float(np.exp(errors[i]))) for i in worst),
     )
+
+
+def class_offsets(targets: FloatArray, classes: Sequence[str]) -> dict[str, float]:
+    """Median target of each dispatch class with enough rows; that of all under ""."""
+    rows: dict[str, list[float]] = defaultdict(list)
+    for name, target in zip(classes, targets, strict=True):
+        rows[name].append(float(target))
+    medians = {name: float(np.median(v)) for name, v in sorted(rows.items()) if len(v) >= _FEWEST_IN_CLASS}
+    return {"": float(np.median(targets)), **medians}
+
+
+def offsets_of(classes: Sequence[str], offsets: Mapping[str, float]) -> FloatArray:
+    """The offset of each operator by its dispatch class, of shape (operators,)."""
+    return np.asarray([offsets.get(name, offsets[""]) for name in classes])
 
 
 def conformal_quantile(scores: FloatArray, coverage: float = _COVERAGE) -> float:
@@ -104,19 +125,22 @@ def _forest(seed: int) -> Any:
 
 
 def _out_of_fold(
-    features: npt.NDArray[np.float32], targets: FloatArray, groups: npt.NDArray[np.int64], seed: int
+    features: npt.NDArray[np.float32], targets: FloatArray, classes: Sequence[str], seed: int
 ) -> tuple[FloatArray, FloatArray]:
     """Prediction and spread over trees for each row, by forests that did not see its group."""
     from sklearn.model_selection import GroupKFold
 
+    groups = _groups(features)
     predicted, spread = np.empty(len(targets)), np.empty(len(targets))
     folds = min(_FOLDS, len(np.unique(groups)))
     if folds < 2:
         return np.full(len(targets), targets.mean()), np.full(len(targets), targets.std())
     for train, test in GroupKFold(folds).split(features, targets, groups):
-        forest = _forest(seed).fit(features[train], targets[train])
+        offsets = class_offsets(targets[train], [classes[i] for i in train])
+        known = offsets_of(classes, offsets)
+        forest = _forest(seed).fit(features[train], targets[train] - known[train])
         trees = np.stack([tree.predict(features[test]) for tree in forest.estimators_])
-        predicted[test], spread[test] = trees.mean(axis=0), trees.std(axis=0)
+        predicted[test], spread[test] = known[test] + trees.mean(axis=0), trees.std(axis=0)
     return predicted, spread
 
 

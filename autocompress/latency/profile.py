@@ -15,6 +15,7 @@ from autocompress.latency.journal import TableFile
 from autocompress.latency.record import LatencyRecord
 from autocompress.latency.roofline import measure_roofline
 from autocompress.latency.slope import time_operator
+from autocompress.latency.steadiness import Steadiness
 from autocompress.latency.table import LatencyTable, TableHeader
 from autocompress.progress import NullProgress, Progress
 from autocompress.runtimes.protocol import ExecutedOp, Runtime
@@ -91,10 +92,11 @@ def profile_ops(
     todo = [op for op in _distinct(ops) if not _is_known(op, table, known)]
     progress.stage("profile operators", total=len(todo), limit_s=budget_s)
     measured = invalid = 0
+    steadiness = Steadiness(runtime, threads) if todo else None
     for op in todo:
         if budget_s is not None and time.perf_counter() - start >= budget_s:
             break
-        record = measure_op(runtime, op, file, threads=threads, seconds=seconds_per_operator)
+        record = measure_op(runtime, op, file, threads=threads, seconds=seconds_per_operator, steadiness=steadiness)
         measured += 1
         invalid += not record.valid
         progress.advance()
@@ -105,14 +107,32 @@ def profile_ops(
 
 
 def measure_op(
-    runtime: Runtime, op: ExecutedOp, file: TableFile, *, threads: int = 1, seconds: float = _SECONDS_PER_OPERATOR
+    runtime: Runtime,
+    op: ExecutedOp,
+    file: TableFile,
+    *,
+    known: LatencyRecord | None = None,
+    threads: int = 1,
+    seconds: float = _SECONDS_PER_OPERATOR,
+    steadiness: Steadiness | None = None,
 ) -> LatencyRecord:
     """Times one operator, puts its record on disk at once and returns it.
+
+    Args:
+        runtime: what executes it.
+        op: the operator.
+        file: where the record goes.
+        known: an earlier record of the same operator; of two valid ones the faster counts.
+        threads: intra-op threads.
+        seconds: running time to spend.
+        steadiness: watches the device.
 
     Raises:
         StorageError: when the file cannot be written.
     """
-    record = _measured(runtime, op, threads, seconds)
+    record = _measured(runtime, op, threads, seconds, steadiness)
+    if known is not None and known.valid and (not record.valid or record.minimum_us >= known.minimum_us):
+        return known
     file.append(record)
     return record
 
@@ -139,9 +159,11 @@ def _is_known(op: ExecutedOp, table: LatencyTable, known: LatencyTable | None) -
     return table.find(op.signature) is not None or (known is not None and known.find(op.signature) is not None)
 
 
-def _measured(runtime: Runtime, op: ExecutedOp, threads: int, seconds: float) -> LatencyRecord:
+def _measured(
+    runtime: Runtime, op: ExecutedOp, threads: int, seconds: float, steadiness: Steadiness | None
+) -> LatencyRecord:
     try:
-        timing = time_operator(runtime, op, threads=threads, budget_s=seconds)
+        timing = time_operator(runtime, op, threads=threads, budget_s=seconds, steadiness=steadiness)
     except RuntimeFailure as error:
         return LatencyRecord(op.signature, 0.0, 0.0, 0.0, 0, str(error))
     return LatencyRecord(

@@ -12,11 +12,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
-import onnx
-from onnx import TensorProto, helper, numpy_helper
 
 from autocompress.errors import TableError
 from autocompress.graph.signature import OpSignature
+from autocompress.latency.reference_work import elementwise, float_product, integer_product
 from autocompress.latency.slope import time_operator
 from autocompress.runtimes.protocol import Runtime
 from autocompress.runtimes.work import bytes_touched, multiply_adds
@@ -92,44 +91,10 @@ def measure_roofline(runtime: Runtime, threads: int = 1) -> Roofline:
         return timing.minimum_us
 
     ones = np.ones((_MATRIX, _MATRIX), np.float32)
-    launch_us = microseconds(_unary("Abs", 1), {"x": np.ones(1, np.float32)})
+    launch_us = microseconds(elementwise(1), {"x": np.ones(1, np.float32)})
     return Roofline(
-        float_gmacs=products / microseconds(_float_product(), {"x": ones}) / 1e3,
-        int8_gmacs=products / microseconds(_integer_product(), {"x": ones.astype(np.uint8)}) / 1e3,
-        gbytes_per_s=8 * _VECTOR / microseconds(_unary("Abs", _VECTOR), {"x": np.ones(_VECTOR, np.float32)}) / 1e3,
+        float_gmacs=products / microseconds(float_product(_MATRIX), {"x": ones}) / 1e3,
+        int8_gmacs=products / microseconds(integer_product(_MATRIX), {"x": ones.astype(np.uint8)}) / 1e3,
+        gbytes_per_s=8 * _VECTOR / microseconds(elementwise(_VECTOR), {"x": np.ones(_VECTOR, np.float32)}) / 1e3,
         launch_us=max(launch_us, 0.01),
-    )
-
-
-def _float_product() -> bytes:
-    weight = numpy_helper.from_array(np.ones((_MATRIX, _MATRIX), np.float32), "w")
-    return _model(helper.make_node("MatMul", ["x", "w"], ["y"]), TensorProto.FLOAT, (_MATRIX, _MATRIX), [weight])
-
-
-def _integer_product() -> bytes:
-    weight = numpy_helper.from_array(np.ones((_MATRIX, _MATRIX), np.int8), "w")
-    node = helper.make_node("MatMulInteger", ["x", "w"], ["y"])
-    return _model(node, TensorProto.UINT8, (_MATRIX, _MATRIX), [weight], TensorProto.INT32)
-
-
-def _unary(op_type: str, elements: int) -> bytes:
-    return _model(helper.make_node(op_type, ["x"], ["y"]), TensorProto.FLOAT, (elements,), [])
-
-
-def _model(
-    node: onnx.NodeProto,
-    dtype: int,
-    shape: tuple[int, ...],
-    weights: list[onnx.TensorProto],
-    result: int = TensorProto.FLOAT,
-) -> bytes:
-    graph = helper.make_graph(
-        [node],
-        "roofline",
-        [helper.make_tensor_value_info("x", dtype, shape)],
-        [helper.make_tensor_value_info("y", result, None)],
-        weights,
-    )
-    return bytes(
-        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
     )

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 
-from autocompress.errors import RuntimeFailure, StorageError, TableError
-from autocompress.latency.composition import ObservedModel, streamed_mbytes
+from autocompress.errors import RuntimeFailure, TableError
+from autocompress.latency.composition import ObservedModel
 from autocompress.latency.families import family_of
 from autocompress.latency.journal import TableFile
 from autocompress.latency.profile import measure_op
+from autocompress.latency.steadiness import Steadiness
 from autocompress.latency.table import LatencyTable
+from autocompress.latency.whole_models import append_model, load_models, observe
 from autocompress.latency.zoo.catalogue import Architecture, zoo_models
 from autocompress.latency.zoo.network import Variant
 from autocompress.progress import NullProgress, Progress
-from autocompress.runtimes.protocol import ExecutedOp, Runtime, SessionOptions
+from autocompress.runtimes.protocol import ExecutedOp, Feeds, Runtime, Session, SessionOptions
 from autocompress.runtimes.timing import time_session
 
-_MODEL_SECONDS = 1.0
-_FEWEST_REPEATS = 7
+_MODEL_SLICES, _SLICE_S = 5, 0.15
+_FEWEST_REPEATS = 3
+_PATIENCE_S = 1.0
+_UNSTABLE = 1.5
 # Mixed models have many conversions alike; more of them teach a forest nothing.
 _FAMILY_LIMIT = 700
 
@@ -47,17 +48,13 @@ class SurveyOutcome:
     seconds: float
 
 
-def models_path(table: Path) -> Path:
-    """Where the whole models observed beside a table are kept."""
-    return table.with_suffix(".models.jsonl")
-
-
 def survey(
     runtime: Runtime,
     file: TableFile,
     *,
     threads: int = 1,
     budget_s: float | None = None,
+    again: bool = False,
     progress: Progress | None = None,
     models: Iterable[tuple[Architecture, Variant]] | None = None,
 ) -> SurveyOutcome:
@@ -68,117 +65,94 @@ def survey(
         file: the table to fill.
         threads: intra-op threads.
         budget_s: wall seconds after which no further model is begun; None for no limit.
+        again: whether to measure again what is there already; of two times the faster counts.
         progress: told about each model.
         models: architectures and variants; the whole zoo when left out.
 
     Raises:
-        TableError: when the table is damaged.
+        TableError: when the table is damaged, or the device too disturbed to be measured.
         StorageError: when it cannot be written.
     """
     progress = progress or NullProgress()
     start = time.perf_counter()
+    table, observed = file.load(), load_models(file.path)
+    surveyor = _Surveyor(runtime, file, table, threads, again)
+    surveyor.refuse_unstable_clock()
     wanted = list(models if models is not None else zoo_models())
-    observed = dict(_observed(models_path(file.path)))
-    table = file.load()
     progress.stage("survey the zoo", total=len(wanted), limit_s=budget_s)
     complete = True
     for architecture, variant in wanted:
-        name = f"{architecture.name}/{variant.name}"
         if budget_s is not None and time.perf_counter() - start >= budget_s:
             complete = False
             break
-        if name not in observed:
+        name = f"{architecture.name}/{variant.name}"
+        if again or name not in observed:
             try:
-                observed[name] = _survey_model(runtime, file, table, architecture, variant, threads)
-                _append(models_path(file.path), name, observed[name])
+                observed[name] = surveyor.observe(architecture, variant, observed.get(name))
+                append_model(file.path, name, observed[name])
             except RuntimeFailure as error:
                 progress.notice(f"{name} left out of the survey: {error}")
         progress.advance()
     return SurveyOutcome(file.compact(), tuple(observed.values()), complete, time.perf_counter() - start)
 
 
-def _survey_model(
-    runtime: Runtime,
-    file: TableFile,
-    table: LatencyTable,
-    architecture: Architecture,
-    variant: Variant,
-    threads: int,
-) -> ObservedModel:
-    """Times the operators of one model that ``table`` lacks, adds them to it, and times the model before and after."""
-    model = architecture.build(variant)
-    rng = np.random.default_rng(0)
-    feeds = {"x": np.abs(rng.standard_normal(architecture.input)).astype(np.float32)}
-    ops = runtime.executed_ops(model, feeds, threads=threads)
-    session = runtime.load(model, SessionOptions(threads=threads))
-    before = time_session(session, feeds, budget_s=_MODEL_SECONDS / 2, min_repeats=_FEWEST_REPEATS)
-    for op in _worth_measuring(ops, table):
-        table.add(measure_op(runtime, op, file, threads=threads))
-    after = time_session(session, feeds, budget_s=_MODEL_SECONDS / 2, min_repeats=_FEWEST_REPEATS)
-    fastest_us = 1e3 * min(before.minimum_ms, after.minimum_ms)
-    return observe(architecture.family, ops, table, fastest_us)
+class _Surveyor:
+    """Times the operators of one model after the other that the table lacks, and the models themselves."""
 
+    def __init__(self, runtime: Runtime, file: TableFile, table: LatencyTable, threads: int, again: bool) -> None:
+        self._runtime = runtime
+        self._file = file
+        self._table = table
+        self._threads = threads
+        self._again = again
+        self._done: set[str] = set()
+        self._steadiness = Steadiness(runtime, threads)
 
-def observe(family: str, ops: Sequence[ExecutedOp], table: LatencyTable, latency_us: float) -> ObservedModel:
-    """A measured model as the composition sees it; operators that the table lacks count as the others of their kind."""
-    times = [(family_of(op.signature), table.find(op.signature)) for op in ops]
-    known: dict[str, list[float]] = {}
-    for kind, record in times:
-        if record is not None:
-            known.setdefault(kind, []).append(record.minimum_us)
-    typical = {kind: float(np.median(values)) for kind, values in known.items()}
-    total = sum(record.minimum_us if record is not None else typical.get(kind, 0.0) for kind, record in times)
-    missing = sum(record is None for _, record in times)
-    return ObservedModel(
-        family=family,
-        operators_us=total,
-        nodes=len(ops),
-        streamed_mbytes=sum(streamed_mbytes(op.signature) for op in ops),
-        latency_us=latency_us,
-        missing=missing,
-    )
+    def refuse_unstable_clock(self) -> None:
+        slowdown = self._steadiness.usual_slowdown()
+        if slowdown > _UNSTABLE:
+            raise TableError(
+                f"the device is too disturbed to be profiled: equal work usually takes {slowdown:.1f} times its best; "
+                f"stop other programs and profile again"
+            )
 
+    def observe(self, architecture: Architecture, variant: Variant, known: ObservedModel | None) -> ObservedModel:
+        model = architecture.build(variant)
+        feeds = {"x": np.abs(np.random.default_rng(0).standard_normal(architecture.input)).astype(np.float32)}
+        ops = self._runtime.executed_ops(model, feeds, threads=self._threads)
+        session = self._runtime.load(model, SessionOptions(threads=self._threads))
+        todo = self._worth_measuring(ops)
+        fastest_us = [known.latency_us] if known is not None else []
+        # The model is timed in slices between its operators, so that no single disturbance covers all of them.
+        for part in range(_MODEL_SLICES):
+            fastest_us.append(self._time_model(session, feeds))
+            for op in todo[part::_MODEL_SLICES]:
+                self._measure(op)
+        return observe(architecture.family, ops, self._table, min(fastest_us))
 
-def _worth_measuring(ops: Sequence[ExecutedOp], table: LatencyTable) -> list[ExecutedOp]:
-    """One operator per signature that the table lacks, of families that are not full yet."""
-    counts = Counter(family_of(record.signature) for record in table)
-    missing = {op.signature.key: op for op in reversed(ops) if op.signature not in table}
-    return [op for op in missing.values() if counts[family_of(op.signature)] < _FAMILY_LIMIT]
+    def _time_model(self, session: Session, feeds: Feeds) -> float:
+        self._steadiness.wait(_PATIENCE_S)
+        return 1e3 * time_session(session, feeds, budget_s=_SLICE_S, min_repeats=_FEWEST_REPEATS).minimum_ms
 
+    def _measure(self, op: ExecutedOp) -> None:
+        record = measure_op(
+            self._runtime,
+            op,
+            self._file,
+            known=self._table.find(op.signature),
+            threads=self._threads,
+            steadiness=self._steadiness,
+        )
+        self._done.add(op.signature.key)
+        self._table.add(record)
 
-def load_observed(table: Path) -> list[ObservedModel]:
-    """Whole models observed beside a table.
-
-    Raises:
-        TableError: when the file is damaged.
-    """
-    return [model for _, model in _observed(models_path(table))]
-
-
-def _observed(path: Path) -> list[tuple[str, ObservedModel]]:
-    if not path.exists():
-        return []
-    lines = path.read_text(encoding="utf-8").splitlines()
-    rows = []
-    for number, line in enumerate(lines, 1):
-        try:
-            row = json.loads(line)
-            rows.append((str(row.pop("model")), ObservedModel(**row)))
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            if number == len(lines):
-                break  # a process died while writing; the model is timed again
-            raise TableError(f"{path.name} line {number} is damaged ({error}); remove it") from error
-    return rows
-
-
-def _append(path: Path, name: str, model: ObservedModel) -> None:
-    row = {k: float(f"{v:.5g}") if isinstance(v, float) else v for k, v in asdict(model).items()}
-    try:
-        with path.open("ab+") as file:
-            file.seek(0)
-            file.truncate(file.read().rfind(b"\n") + 1)  # a process that died while writing leaves half a line
-            file.write(json.dumps({"model": name, **row}).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise StorageError(f"cannot write {path.name}: {error.strerror or error}") from error
+    def _worth_measuring(self, ops: Sequence[ExecutedOp]) -> list[ExecutedOp]:
+        """One operator per signature: those to measure again, and those the table lacks while its family has room."""
+        counts = Counter(family_of(record.signature) for record in self._table)
+        distinct = {op.signature.key: op for op in reversed(ops) if op.signature.key not in self._done}
+        return [
+            op
+            for op in distinct.values()
+            if (self._again and op.signature in self._table)
+            or (op.signature not in self._table and counts[family_of(op.signature)] < _FAMILY_LIMIT)
+        ]

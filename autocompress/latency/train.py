@@ -10,8 +10,8 @@ from autocompress.latency.composition import Composition, fit_composition
 from autocompress.latency.forest import FittedForest, fit_forests
 from autocompress.latency.predictor import save_predictors, table_hash
 from autocompress.latency.roofline import Roofline
-from autocompress.latency.survey import load_observed
 from autocompress.latency.table import LatencyTable
+from autocompress.latency.whole_models import load_models
 
 _FEWEST_MODELS = 12
 _MOST_MISSING = 0.1
@@ -53,7 +53,7 @@ def train_predictors(table_path: str | Path, folder: str | Path, *, command: str
     forests = fit_forests(table, roofline, seed=seed)
     if not forests:
         raise TableError(f"{path.name} has too few records to train predictors on; profile the zoo first")
-    models = [m for m in load_observed(path) if m.missing <= _MOST_MISSING * m.nodes]
+    models = [m for m in load_models(path).values() if m.missing <= _MOST_MISSING * m.nodes]
     composition = fit_composition(models) if len(models) >= _FEWEST_MODELS else Composition()
     provenance = {
         "table": path.name,

@@ -7,6 +7,7 @@ Each line was read off the optimized graph of a small QDQ model; tests/conforman
   a MatMul that writes float and the float world: the pair becomes a float Gemm.
 - Relu vanishes when the zero point of the result is the smallest integer, Clip when its bounds include everything the
   integers can represent.
+- A float Conv, ConvTranspose or Gemm between a Dequantize and a Quantize gets int8 weights from the runtime itself.
 - Nearest Resize moves data; linear Resize has no integer kernel and stays float between its Q/DQ.
 """
 
@@ -30,4 +31,5 @@ RULES = QuantizationRules(
     ),
     fused_activations=frozenset({"Clip", "Relu"}),
     dynamic_ops=frozenset({"MatMul"}),
+    requantized_ops=frozenset({"Conv", "ConvTranspose", "Gemm"}),
 )  # fmt: skip

@@ -104,6 +104,8 @@ class QuantizationRules:
         transparent_ops: op types that only move data; their output shares the range of their input.
         fused_activations: activations that vanish into the requantization of the op before them.
         dynamic_ops: op types with a dynamic-activation integer kernel.
+        requantized_ops: op types whose float form the runtime quantizes on its own where it stands between a
+            Dequantize with one scale and a Quantize; behind a Dequantize with a scale per channel it stays float.
     """
 
     weighted_ops: frozenset[str]
@@ -111,6 +113,7 @@ class QuantizationRules:
     transparent_ops: frozenset[str]
     fused_activations: frozenset[str]
     dynamic_ops: frozenset[str]
+    requantized_ops: frozenset[str] = frozenset()
 
 
 @runtime_checkable

@@ -7,10 +7,16 @@ import estimate_rate
 import numpy as np
 import pytest
 
+from autocompress.search.prices import LatencyPrices
 
-def test_the_graph_has_the_units_of_resnet50() -> None:
-    prices = estimate_rate.resnet50_prices()
-    types = [unit.op_type for unit in prices.units]
+
+@pytest.fixture(scope="module")
+def prices() -> LatencyPrices:
+    return estimate_rate.resnet50_prices()
+
+
+def test_the_graph_has_the_regions_of_resnet50(prices: LatencyPrices) -> None:
+    types = [region.op_type for region in prices.regions]
     assert types.count("Conv") == 53
     assert types.count("Add") == 16
     assert types.count("Gemm") == 1
@@ -18,9 +24,8 @@ def test_the_graph_has_the_units_of_resnet50() -> None:
     assert sizes["stage0.block0.relu3:0"] == 256 * 56 * 56
 
 
-def test_single_and_batch_prices_agree() -> None:
-    prices = estimate_rate.resnet50_prices()
-    recipes = np.random.default_rng(3).integers(0, 2, (5, len(prices.units)))
+def test_single_and_batch_prices_agree(prices: LatencyPrices) -> None:
+    recipes = np.random.default_rng(3).integers(0, 2, (5, len(prices.regions)))
     singles = [prices.estimate(recipe.tolist()).latency_ms for recipe in recipes]
     np.testing.assert_allclose(prices.price_ms(recipes), singles)
 

@@ -11,14 +11,15 @@ import pytest
 
 from autocompress.errors import TableError
 from autocompress.graph.signature import OpSignature, TensorType
-from autocompress.latency.composition import Composition, ObservedModel, fit_composition
+from autocompress.latency.composition import ObservedModel, fit_composition
 from autocompress.latency.estimator import BOUND, FOREST, TABLE, LatencyEstimator, anchor_factor, re_anchor
 from autocompress.latency.opening import open_latency
 from autocompress.latency.predictor import CARD, load_predictors
 from autocompress.latency.profile import profile_ops
-from autocompress.latency.survey import load_observed, models_path, survey
+from autocompress.latency.survey import survey
 from autocompress.latency.table import LatencyTable
 from autocompress.latency.train import train_predictors
+from autocompress.latency.whole_models import load_models, models_path
 from autocompress.measurement import EstimatedLatency, Interval, MeasuredLatency
 from autocompress.runtimes import get_runtime
 from autocompress.runtimes.protocol import ExecutedOp
@@ -122,19 +123,23 @@ def test_less_knowledge_widens_the_interval(surveyed: Path) -> None:
 
 
 def test_served_forests_say_what_scikit_learn_says(surveyed: Path) -> None:
-    from autocompress.latency.families import family_of
+    from autocompress.latency.families import dispatch_class, family_of
     from autocompress.latency.features import features_of
-    from autocompress.latency.forest import _forest, log_ratios
+    from autocompress.latency.forest import _forest, class_offsets, log_ratios, offsets_of
 
     table = LatencyTable.load(surveyed)
     predictors = load_predictors(surveyed.parent / "predictors", surveyed)
     family = "conv_dense_int8"
     rows = sorted((r for r in table if family_of(r.signature) == family and r.valid), key=lambda r: r.signature.key)
-    features = features_of(r.signature for r in rows)
-    forest = _forest(0).fit(features, log_ratios(rows, predictors.roofline))
+    features, targets = features_of(r.signature for r in rows), log_ratios(rows, predictors.roofline)
+    classes = [dispatch_class(r.signature) for r in rows]
+    offsets = class_offsets(targets, classes)
+    forest = _forest(0).fit(features, targets - offsets_of(classes, offsets))
     probes = [op.signature for op in executed("resnet_digits", "pruned_int8") if family_of(op.signature) == family]
     bounds = np.asarray([predictors.roofline.bound_us(s) for s in probes])
-    expected = bounds * np.exp(forest.predict(features_of(probes)))
+    expected = bounds * np.exp(
+        forest.predict(features_of(probes)) + offsets_of([dispatch_class(s) for s in probes], offsets)
+    )
     found = [p.latency_us for p in predictors.predict(probes) if p is not None]
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
@@ -198,26 +203,25 @@ def test_a_survey_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert len(first.models) == 2
     with models_path(file.path).open("a") as journal:
         journal.write('{"model": "half a li')
-    assert len(load_observed(file.path)) == 2
+    assert len(load_models(file.path)) == 2
     whole = survey(runtime, file, models=corner("fp32"))
-    assert len(whole.models) == len(corner("fp32")) == len(load_observed(file.path))
+    assert len(whole.models) == len(corner("fp32")) == len(load_models(file.path))
     assert all(model.missing == 0 for model in whole.models)
 
 
 def test_the_composition_is_recovered_from_models_that_follow_it() -> None:
     rng = np.random.default_rng(0)
-    truth = Composition(1.0, 2.0, 5.0, 40.0, 4.0)
     models = []
     for i in range(40):
         operators, nodes, mbytes = rng.uniform(50, 2000), int(rng.integers(5, 200)), rng.uniform(0.1, 30)
-        latency = operators + 2.0 * nodes + 5.0 + 40.0 * max(0.0, mbytes - truth.cached_mbytes)
-        models.append(ObservedModel(f"family{i % 5}", operators, nodes, mbytes, latency))
+        latency = operators + 2.0 * nodes + 5.0 + 40.0 * max(0.0, mbytes - 4.0)
+        models.append(ObservedModel(f"family{i % 5}", operators, nodes, {"conv_float": mbytes}, latency))
     fitted = fit_composition(models)
     usual = fitted.scale
     assert fitted.cached_mbytes == 4.0
     assert fitted.per_node_us / usual == pytest.approx(2.0, rel=0.05)
     assert fitted.per_model_us / usual == pytest.approx(5.0, rel=0.3)
-    assert fitted.per_mbyte_us / usual == pytest.approx(40.0, rel=0.05)
+    assert fitted.per_mbyte_us["conv_float"] / usual == pytest.approx(40.0, rel=0.05)
     assert fitted.relative_error90 < 0.01
     assert 1.0 <= usual < 1.05
 

@@ -70,7 +70,7 @@ def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
     return float(np.sqrt(np.mean((found - expected) ** 2) / max(np.mean(expected**2), 1e-12)))
 
 
-@settings(max_examples=400, deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(steps=STEPS, seed=st.integers(0, 1000), data=st.data())
 def test_any_assignment_is_valid_and_close(steps: list[Step], seed: int, data: st.DataObject) -> None:
     study = Study(random_graph(steps, seed).model())
@@ -93,7 +93,7 @@ def test_any_assignment_is_valid_and_close(steps: list[Step], seed: int, data: s
     assert ("QuantizeLinear" in counted) == (INT8 in chosen.values())
 
 
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=8, deadline=None, derandomize=True)
 @given(steps=STEPS, seed=st.integers(0, 1000))
 def test_all_float_is_the_float_model_exactly(steps: list[Step], seed: int) -> None:
     study = Study(random_graph(steps, seed).model())
@@ -110,7 +110,7 @@ def test_all_float_is_the_float_model_exactly(steps: list[Step], seed: int) -> N
 INTEGER_STEPS = STEPS.filter(lambda steps: all(make != "tanh" for make, *_ in steps))
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(steps=INTEGER_STEPS, seed=st.integers(0, 1000))
 def test_all_int8_leaves_no_float_operator(steps: list[Step], seed: int) -> None:
     study = Study(random_graph(steps, seed).model())

@@ -10,7 +10,7 @@ import onnx
 
 from autocompress.calibration.scheme import Scheme, quantization_parameters, quantize
 from autocompress.graph.index import GraphIndex
-from autocompress.graph.rewrite import tensor_names
+from autocompress.graph.rewrite import drop_dead, tensor_names
 from autocompress.graph.walk import names_read, rename_reads, subgraphs
 from autocompress.passes.quantize.bias import integer_bias, overflowing_channels
 from autocompress.passes.quantize.config import QuantizeConfig
@@ -48,6 +48,7 @@ class QdqEmitter:
         self._scheme = Scheme(
             dtype=config.activation_dtype, symmetric=config.activation_symmetric, granularity="per_tensor"
         )
+        self._per_channel: set[tuple[str, int]] = set()
         self._parameters_of: dict[str, tuple[float, str, str]] = {}
 
     def emit(self) -> onnx.ModelProto:
@@ -89,6 +90,8 @@ class QdqEmitter:
         return copy
 
     def _read(self, node: onnx.NodeProto, name: str) -> str:
+        if name in self._plan.produced and node.name in self._plan.guarded and name == node.input[0]:
+            return self._dequantized_per_channel(name, *self._plan.guarded[node.name])
         if name in self._plan.produced or (name in self._plan.quantized and node.name in self._plan.int8_nodes):
             return self._dequantized(name)
         return name
@@ -111,6 +114,24 @@ class QdqEmitter:
             ("DequantizeLinear", quantized, self._dequantized(name), "dequantize"),
         ):
             self._writer.node(op_type, [before, scale_name, zero_name], [after], self._writer.name(name, part))
+
+    def _dequantized_per_channel(self, name: str, axis: int, channels: int) -> str:
+        result = self._writer.name(name, f"dequantized_axis{axis}")
+        if (name, axis) not in self._per_channel:
+            self._per_channel.add((name, axis))
+            root = self._plan.quantized[name]
+            scale, _, _ = self._parameters(root)
+            zero_point = quantization_parameters(*self._ranges[root], self._scheme)[1]
+            inputs = [
+                self._writer.name(name, "quantized"),
+                self._writer.constant(name, f"scales_axis{axis}", np.full(channels, scale, np.float32)),
+                self._writer.constant(
+                    name, f"zero_points_axis{axis}", np.full(channels, zero_point, self._config.activation_dtype)
+                ),
+            ]
+            node_name = self._writer.name(name, f"dequantize_axis{axis}")
+            self._writer.node("DequantizeLinear", inputs, [result], node_name, axis=axis)
+        return result
 
     def _parameters(self, root: str) -> tuple[float, str, str]:
         """Scale of a tensor, and the names of its scale and zero point."""
@@ -198,4 +219,6 @@ class QdqEmitter:
         result.graph.node.extend(self._writer.nodes)
         result.graph.initializer.extend(w for w in graph.initializer if w.name in used)
         result.graph.initializer.extend(self._writer.initializers)
+        # Where every reader has a Dequantize of its own, the common one is left over.
+        drop_dead(result)
         return result

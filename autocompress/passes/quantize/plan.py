@@ -20,6 +20,7 @@ import onnx
 
 from autocompress.graph.index import GraphIndex, attribute
 from autocompress.passes.quantize.config import INT8, INT8_DYNAMIC
+from autocompress.passes.quantize.stay_float import guarded_layers
 from autocompress.passes.quantize.units import Unit
 from autocompress.runtimes.protocol import QuantizationRules
 
@@ -36,6 +37,8 @@ class Plan:
         int8_nodes: names of all nodes that read their activations from int8 (of units, and data movers between them).
         produced: tensors that exist only in int8 (their producer is an int8 node).
         quantized: tensor -> tensor whose range it uses (itself, except behind data movers), in graph order.
+        guarded: float layers that must read int8-produced tensors through a Dequantize per channel: node name -> axis
+            and number of the channels.
     """
 
     int8_units: tuple[Unit, ...]
@@ -43,6 +46,7 @@ class Plan:
     int8_nodes: frozenset[str]
     produced: frozenset[str]
     quantized: dict[str, str]
+    guarded: dict[str, tuple[int, int]]
 
     @property
     def range_tensors(self) -> tuple[str, ...]:
@@ -55,11 +59,14 @@ def make_plan(
 ) -> Plan:
     """Places the Quantize/Dequantize pairs for a precision per unit."""
     int8_units = tuple(u for u in units if precisions[u.name] == INT8)
-    wanted = _tensors_wanted_in_int8(index, int8_units, rules)
+    wanted = _with_moved({name for unit in int8_units for name in unit.inputs}, index, rules)
     produced = {u.output: u.output for u in int8_units if u.output in wanted or not _may_write_float(index, u)}
     int8_nodes = {u.nodes[0] for u in int8_units}
+    guarded = guarded_layers(index, int8_nodes, rules)
+    # Movers before a guarded layer move int8, or the runtime would pull the Dequantize through them to the layer.
+    moved = _with_moved(wanted | {index.nodes[name].input[0] for name in guarded}, index, rules)
     for node in index.graph.node:
-        if is_transparent(node, rules) and node.input[0] in produced and any(o in wanted for o in node.output):
+        if is_transparent(node, rules) and node.input[0] in produced and any(o in moved for o in node.output):
             int8_nodes.add(node.name)
             for name in node.output:
                 produced[name] = produced[node.input[0]]
@@ -73,6 +80,7 @@ def make_plan(
         int8_nodes=frozenset(int8_nodes),
         produced=frozenset(produced),
         quantized=quantized,
+        guarded=guarded,
     )
 
 
@@ -100,9 +108,10 @@ def _merges_with_add(index: GraphIndex, unit: Unit, readers: Sequence[onnx.NodeP
     )
 
 
-def _tensors_wanted_in_int8(index: GraphIndex, int8_units: Sequence[Unit], rules: QuantizationRules) -> set[str]:
-    wanted = {name for unit in int8_units for name in unit.inputs}
+def _with_moved(tensors: set[str], index: GraphIndex, rules: QuantizationRules) -> set[str]:
+    """The tensors, and those that become them by being moved."""
+    found = set(tensors)
     for node in reversed(index.graph.node):
-        if is_transparent(node, rules) and any(name in wanted for name in node.output):
-            wanted.add(node.input[0])
-    return wanted
+        if is_transparent(node, rules) and any(name in found for name in node.output):
+            found.add(node.input[0])
+    return found
