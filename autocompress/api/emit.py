@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -65,6 +66,7 @@ def _write_model(run: OpenRun, best: Trial | None, output: Path) -> None:
         frozen = run.state.builder.freeze(best.recipe, statistics)
         save_model(run.state.builder.build(frozen), output / "best.onnx", source=request.model_path)
     write_text(output / "recipe.json", frozen.to_json())
+    write_text(output / "split.json", split_text(run))
 
 
 def _write_unchanged(model: onnx.ModelProto, source: Path | None, target: Path) -> None:
@@ -120,6 +122,13 @@ def _layer_records(run: OpenRun, best: Trial | None) -> list[LayerRecord]:
             )
             rows.append(row if state.sensitivity_measured else replace(row, damage=None))
     return rows
+
+
+def split_text(run: OpenRun) -> str:
+    """The text of ``split.json``: which samples, by position in the data, served which purpose."""
+    parts = {name: getattr(run.split, name).tolist() for name in ("calibration", "search", "verification")}
+    separate = run.request.calibration is not None
+    return json.dumps({**parts, "calibration_is_separate": separate}) + "\n"
 
 
 def baseline_document(state: SearchState) -> dict[str, Any]:

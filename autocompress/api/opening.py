@@ -20,7 +20,7 @@ from autocompress.api.places import data_folder
 from autocompress.api.request import Request
 from autocompress.api.resume import restore
 from autocompress.api.versions import installed_versions
-from autocompress.data import Split, open_source, split_samples
+from autocompress.data import Split, open_source, split_groups, split_samples
 from autocompress.errors import AutocompressError, StorageError
 from autocompress.graph.model import input_specs, save_model
 from autocompress.progress import Progress
@@ -106,7 +106,7 @@ def open_run(request: Request, progress: Progress, *, announce: bool = True) -> 
     config = request.config
     runtime = get_runtime(config.runtime)
     space = load_space(config.search_space, data_folder("search_spaces"))
-    split, notices = _split(request)
+    split = _split(request)
     latency = open_latency_model(runtime, config.threads, forced=config.latency_table)
     _check_writable(config.output)
     with contextlib.ExitStack() as stack:
@@ -129,12 +129,12 @@ def open_run(request: Request, progress: Progress, *, announce: bool = True) -> 
         _begin(request, store, name, runtime, latency, state, recorder)
         if announce:
             progress.notice(f"study {name!r} is kept in {store.location}")
-        for text in (*notices, *latency.notices):
+        for text in latency.notices:
             state.notice(text)
         yield OpenRun(request, name, store, state, spec, split, latency, recorder, command_line(config))
 
 
-def _split(request: Request) -> tuple[Split, list[str]]:
+def _split(request: Request) -> Split:
     source = open_source(request.data, input_specs(request.model))
     try:
         labels = source.labels(np.arange(len(source))) if source.has_labels else None
@@ -143,7 +143,11 @@ def _split(request: Request) -> tuple[Split, list[str]]:
             other = open_source(request.calibration, input_specs(request.model))
             separate = len(other)
             other.close()
-        return split_samples(len(source), request.config.seed, separate_calibration=separate, labels=labels), []
+        seed = request.config.seed
+        groups = source.groups()
+        if groups is not None:
+            return split_groups(groups, seed, separate_calibration=separate)
+        return split_samples(len(source), seed, separate_calibration=separate, labels=labels)
     finally:
         source.close()
 

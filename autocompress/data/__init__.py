@@ -6,7 +6,7 @@ from autocompress.data.labels import as_classes, check_labels
 from autocompress.data.preprocess import ImagePreprocess, Preprocess, load_preprocess, parse_preprocess
 from autocompress.data.samples import ModelInput, ModelInputLike, SampleSource
 from autocompress.data.spec import DataSpec, data_spec, open_source
-from autocompress.data.split import Split, split_samples
+from autocompress.data.split import Split, split_groups, split_samples
 
 __all__ = [
     "DataSpec",
@@ -22,5 +22,6 @@ __all__ = [
     "load_preprocess",
     "open_source",
     "parse_preprocess",
+    "split_groups",
     "split_samples",
 ]

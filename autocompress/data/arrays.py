@@ -11,7 +11,7 @@ from autocompress.data.fit import check_finite
 from autocompress.data.matching import label_notices
 from autocompress.data.preprocess import Preprocess
 from autocompress.data.rows import Rows
-from autocompress.data.samples import LABELS, SAMPLE_INDEX, Array, Indices, ModelInputLike
+from autocompress.data.samples import GROUPS, LABELS, SAMPLE_INDEX, Array, Indices, ModelInputLike
 from autocompress.errors import DataError
 
 
@@ -61,6 +61,13 @@ class ArraySource:
         rows = self._extras[LABELS].rows(indices)
         check_finite(rows, f"Array '{LABELS}'", indices)
         return rows
+
+    def groups(self) -> Array | None:
+        """See ``SampleSource.groups``."""
+        rows = self._extras.get(GROUPS)
+        if rows is None or not rows.shape or rows.shape[0] != self._count:
+            return None
+        return rows.rows(np.arange(self._count))
 
     def extras(self, indices: Indices) -> dict[str, Array]:
         """See ``SampleSource.extras``."""

@@ -80,6 +80,10 @@ class ImageFolderSource:
             raise DataError(f"{self._folder} has no class folders, so there are no labels.")
         return self._labels[np.asarray(indices, dtype=np.intp)]
 
+    def groups(self) -> Array | None:
+        """None: every image stands for itself."""
+        return None
+
     def extras(self, indices: Indices) -> dict[str, Array]:
         """See ``SampleSource.extras``."""
         wanted = np.asarray(indices, dtype=np.int64)

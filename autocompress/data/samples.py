@@ -14,6 +14,7 @@ Indices = Sequence[int] | npt.NDArray[np.integer]
 
 LABELS = "labels"
 SAMPLE_INDEX = "sample_index"
+GROUPS = "groups"
 
 
 class ModelInputLike(Protocol):
@@ -84,6 +85,10 @@ class SampleSource(Protocol):
         Raises:
             DataError: when there are none.
         """
+        ...
+
+    def groups(self) -> Array | None:
+        """The array ``groups``, shape (number of samples,): equal for samples that belong together; None without."""
         ...
 
     def extras(self, indices: Indices) -> dict[str, Array]:

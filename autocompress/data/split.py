@@ -39,6 +39,27 @@ class Split:
     verification: IndexArray
 
 
+def split_groups(groups: Array, seed: int, *, separate_calibration: int | None = None) -> Split:
+    """Splits samples so that those of one group stay in one part (the two sentences of a pair, the frames of a video).
+
+    Args:
+        groups: of shape (n,), equal for samples that belong together.
+        seed: as for ``split_samples``.
+        separate_calibration: as for ``split_samples``.
+
+    Raises:
+        DataError: when there are fewer groups than 4 per part, or ``groups`` has another shape.
+    """
+    if groups.ndim != 1:
+        raise DataError(f"the array 'groups' has shape {groups.shape}; it needs one value per sample")
+    names, member = np.unique(groups, return_inverse=True)
+    split = split_samples(len(names), seed, separate_calibration=separate_calibration)
+    order = np.random.default_rng([seed, len(groups)]).permutation(len(groups))
+    parts = [order[np.isin(member[order], part)] for part in (split.calibration, split.search, split.verification)]
+    calibration = split.calibration if separate_calibration is not None else parts[0][:LARGEST_CALIBRATION]
+    return Split(calibration.astype(np.int64), parts[1].astype(np.int64), parts[2].astype(np.int64))
+
+
 def split_samples(n: int, seed: int, *, separate_calibration: int | None = None, labels: Array | None = None) -> Split:
     """Splits ``n`` samples by seed, stratified where ``labels`` are integer classes.
 

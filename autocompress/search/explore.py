@@ -31,10 +31,15 @@ _ENOUGH_TO_JUDGE = 3
 
 
 def propose_whole_model(state: SearchState) -> list[Proposal]:
-    """The least damaging schemes applied to the whole model: the first trials of every study."""
-    kept = state.screened[: state.settings.space.screen]
-    recipes = list({Recipe(_in_space(state, s.config)).hash: Recipe(_in_space(state, s.config)) for s in kept}.values())
-    return _as_proposals(state, recipes, "screen")
+    """The first trials of every study: the least damaging schemes on the whole model, and the fastest assignment."""
+    kept = [_in_space(state, s.config) for s in state.screened[: state.settings.space.screen]]
+    if state.settings.space.per == "unit":
+        assert state.damage is not None and state.prices is not None
+        rung = LadderProblem(state.prices, state.damage).fastest()
+        state.fastest = rung.options
+        kept.insert(1, _with_options(state, state.screened[0].config, rung))
+    recipes = {recipe.hash: recipe for recipe in map(Recipe, kept)}
+    return _as_proposals(state, list(recipes.values()), "screen")
 
 
 def propose_ladder(state: SearchState) -> list[Proposal]:
@@ -46,12 +51,20 @@ def propose_ladder(state: SearchState) -> list[Proposal]:
     return _as_proposals(state, recipes, "seed")
 
 
-def evaluate(state: SearchState, proposals: Sequence[Proposal]) -> list[Trial]:
-    """Builds and evaluates proposals in guarded workers; failures become failed trials with their cause."""
+def evaluate(state: SearchState, proposals: Sequence[Proposal], stage: str | None = None) -> list[Trial]:
+    """Builds and evaluates proposals in guarded workers; failures become failed trials with their cause.
+
+    Args:
+        state: of the search.
+        proposals: what to evaluate; what was evaluated before is left out.
+        stage: name of a stage of its own to show, or None within a running one.
+    """
     allowed = list(proposals)
     if state.settings.trials is not None:
         allowed = allowed[: max(state.settings.trials - _attempted(state), 0)]
     fresh = [p for p in allowed if p.recipe not in state.ledger]
+    if stage is not None:
+        state.progress.stage(stage, total=len(fresh))
     with state.stopwatch.stage("search"):
         futures = [state.executor.submit(tasks.evaluate, p.recipe) for p in fresh]
         done = []
@@ -218,19 +231,21 @@ def _rungs(state: SearchState) -> list[Rung]:
     target = state.budget.latency_ms
     if target is None or target <= fastest:
         return ladder(problem, fastest * 1.01, unlimited, 7)
-    found = [problem.solve(target * factor) for factor in (1 - _MARGIN, 0.93, 0.86, 1.12, 1.3, 1.6)]
+    limits = [fastest * 1.005, *(target * factor for factor in (1 - _MARGIN, 0.95, 0.9, 1.12, 1.3, 1.6))]
+    found = [problem.solve(limit) for limit in limits]
     distinct = {rung.options: rung for rung in found if rung is not None}
     return list(distinct.values())
 
 
 def _fastest_ms(state: SearchState) -> float:
-    """Least price of any assignment: the best single option per unit, then whole-model options."""
+    """Least price of any assignment: the integer program's where there is one, else of one option for all."""
     assert state.prices is not None
-    rows = [np.argmin(state.prices.region_us, axis=1)]
-    rows += [
+    rows = [
         np.where(np.isfinite(state.prices.region_us[:, option]), option, 0)
         for option in range(state.prices.region_us.shape[1])
     ]
+    if state.fastest:
+        rows.append(np.array(state.fastest))
     return float(state.prices.price_ms(np.stack(rows).astype(np.int64)).min())
 
 

@@ -6,6 +6,8 @@ from autocompress.search import explore, stages
 from autocompress.search.state import SearchState
 from autocompress.search.verify import Outcome, conclude, verify
 
+_EARLY_FINALISTS = 2
+
 
 def run_search(state: SearchState) -> Outcome:
     """Searches until the target is met and nothing better can be expected, or a limit is reached.
@@ -20,12 +22,12 @@ def run_search(state: SearchState) -> Outcome:
         stages.price(state)
         stages.screen(state)
         stages.set_up_whole_model(state)
-        explore.evaluate(state, explore.propose_whole_model(state))
+        explore.evaluate(state, explore.propose_whole_model(state), "evaluate first candidates")
         _verify_early(state)
         if not state.interrupted and not explore.out_of_allowance(state):
             stages.sense(state)
             explore.refit(state)
-            explore.evaluate(state, explore.propose_ladder(state))
+            explore.evaluate(state, explore.propose_ladder(state), "evaluate seeds")
             _verify_early(state)
             explore.explore(state)
     except KeyboardInterrupt:
@@ -37,9 +39,8 @@ def run_search(state: SearchState) -> Outcome:
 
 
 def _verify_early(state: SearchState) -> None:
-    """Verifies the best so far as soon as it seems to meet the target, so that a stop at any time has a result."""
-    if state.interrupted or state.first_met_s is not None:
-        return
-    order = explore.ranked(state)
-    if order and explore.keeps_target(state, order[0]):
-        verify(state, order[0])
+    """Verifies what seems to meet the target as soon as it does, so that a stop at any time has a result."""
+    for trial in explore.ranked(state)[:_EARLY_FINALISTS]:
+        if state.interrupted or state.first_met_s is not None or not explore.keeps_target(state, trial):
+            return
+        verify(state, trial)

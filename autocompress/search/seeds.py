@@ -62,11 +62,18 @@ class LadderProblem:
 
     def solve(self, latency_limit_ms: float, time_limit_s: float = 5.0) -> Rung | None:
         """The least damaging assignment within the limit, or None where there is none."""
+        limit_us = latency_limit_ms * 1e3 / self._prices.scale - self._prices.fixed_us
+        return None if limit_us <= 0 else self._solve(self._objective, limit_us, time_limit_s)
+
+    def fastest(self, time_limit_s: float = 5.0) -> Rung:
+        """The assignment of least latency."""
+        found = self._solve(self._latency_us, np.inf, time_limit_s)
+        assert found is not None, "leaving everything in float is always possible"
+        return found
+
+    def _solve(self, objective: FloatArray, limit_us: float, time_limit_s: float) -> Rung | None:
         from scipy.optimize import Bounds, LinearConstraint, milp
 
-        limit_us = latency_limit_ms * 1e3 / self._prices.scale - self._prices.fixed_us
-        if limit_us <= 0:
-            return None
         rows = [
             LinearConstraint(self._one_option, 1.0, 1.0),
             LinearConstraint(self._latency_us[None, :], -np.inf, limit_us),
@@ -74,11 +81,11 @@ class LadderProblem:
         if self._links.shape[0]:
             rows.append(LinearConstraint(self._links, -np.inf, self._link_limits))
         result = milp(
-            self._objective,
+            objective,
             constraints=rows,
             bounds=Bounds(np.zeros(self._size), self._upper),
             integrality=self._integrality,
-            options={"mip_rel_gap": 1e-3, "time_limit": time_limit_s},
+            options={"mip_rel_gap": 0.0, "time_limit": time_limit_s},
         )
         if result.x is None:
             return None

@@ -54,6 +54,7 @@ class SearchState:
         screened: whole-model schemes by damage, best first.
         screened_count: how many whole-model candidates were built for screening.
         damage: of shape (regions, options); sensitivities.
+        fastest: option per region of the fastest assignment, by the prices.
         sensitivity_measured: whether ``damage`` was measured unit by unit.
         scorer: predictors of drop and latency.
         baseline_ops: the baseline as executed.
@@ -83,6 +84,7 @@ class SearchState:
     screened: list[Screened] = field(default_factory=list)
     screened_count: int = 0
     damage: npt.NDArray[np.float64] | None = None
+    fastest: tuple[int, ...] = ()
     sensitivity_measured: bool = False
     scorer: Scorer | None = None
     baseline_ops: list[ExecutedOp] = field(default_factory=list)

@@ -59,28 +59,44 @@ def meets(state: SearchState, trial: Trial) -> bool:
 def conclude(state: SearchState) -> Outcome:
     """Verifies finalists from the best down until one holds; else names the best that is feasible.
 
-    The order comes from the search part alone, so that the verification part is not used to pick the luckiest.
+    The order comes from the search part alone, so that the verification part is not used to pick the luckiest.  A
+    finalist whose speedup exceeds the target only by less than the interval of its timing is kept in reserve.
     """
     assert state.budget is not None
     order = ranked(state)
     # After a stop by the user, what is already verified is emitted at once.
     finalists = order if not state.interrupted else [t for t in order if t.verification is not None] or order[:1]
     for position, trial in enumerate(finalists[:_MOST_FINALISTS]):
-        met = verify(state, trial)
-        if met and (state.budget.has_target or _acceptable(state, trial)):
+        verify(state, trial)
+        if _surely_meets(state, trial):
             return Outcome(trial, True, state.stop_reason)
-        promising = any(keeps_target(state, t) for t in finalists[position + 1 :])
-        if _acceptable(state, trial) and not promising:
-            # The rest is slower or loses more, as the search part saw it.
+        if not _worth_going_on(state, finalists[position + 1 :]):
             break
-    held = [t for t in state.verified if meets(state, t)]
-    if held and state.budget.has_target:
+    held = [t for t in finalists if meets(state, t) and _acceptable(state, t)]
+    if held:
         return Outcome(held[0], True, state.stop_reason)
     acceptable = [t for t in state.verified if _acceptable(state, t)]
     if not acceptable:
         return Outcome(None, not state.budget.has_target, _why_nothing(state))
     fastest = max(acceptable, key=_verified_speedup)
     return Outcome(fastest, not state.budget.has_target, _why_not(state, fastest))
+
+
+def _surely_meets(state: SearchState, trial: Trial) -> bool:
+    """Whether a verified trial keeps every limit also at the lower end of its speedup's interval."""
+    assert state.budget is not None
+    if trial.verification is None or not (meets(state, trial) and _acceptable(state, trial)):
+        return False
+    return state.budget.speedup is None or trial.verification.speedup.speedup_ci95.low >= state.budget.speedup
+
+
+def _worth_going_on(state: SearchState, rest: list[Trial]) -> bool:
+    """Whether another finalist should be verified."""
+    if not any(_acceptable(state, t) for t in state.verified):
+        return True
+    # The clock stops verification once there is something to emit; the rest is slower or loses more.
+    in_time = state.settings.deterministic or state.stopwatch.left_s > 0
+    return in_time and any(keeps_target(state, t) for t in rest)
 
 
 def _acceptable(state: SearchState, trial: Trial) -> bool:

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autocompress.data import as_classes, check_labels, split_samples
+from autocompress.data import as_classes, check_labels, split_groups, split_samples
 from autocompress.errors import DataError
 
 
@@ -88,3 +88,24 @@ def test_labels_out_of_range():
     check_labels(np.array([[0, 255], [-1, 2]]), 3, maps=True)
     with pytest.raises(DataError, match="Label 7 at sample 1"):
         check_labels(np.array([[0, 1], [7, 2]]), 3, maps=True)
+
+
+def test_groups_stay_together():
+    groups = np.repeat(np.arange(40), 2)[np.random.default_rng(3).permutation(80)]
+    split = split_groups(groups, 0)
+    parts = (split.calibration, split.search, split.verification)
+    assert sorted(np.concatenate(parts)) == list(range(80))
+    members = [set(groups[part].tolist()) for part in parts]
+    assert all(not (a & b) for i, a in enumerate(members) for b in members[i + 1 :])
+    assert all(members)
+
+
+def test_groups_of_a_separate_calibration_set():
+    split = split_groups(np.repeat(np.arange(20), 2), 1, separate_calibration=10)
+    assert sorted(split.calibration) == list(range(10))
+    assert len(split.search) + len(split.verification) == 40
+
+
+def test_groups_need_one_value_per_sample():
+    with pytest.raises(DataError, match="groups"):
+        split_groups(np.zeros((8, 2)), 0)

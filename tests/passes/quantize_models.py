@@ -21,6 +21,7 @@ from autocompress.recipe.recipe import FrozenRecipe, Recipe
 from autocompress.runtimes import get_runtime
 
 SAMPLES = 8
+INT8_CONFIG = QuantizeConfig()
 Arrays = dict[str, np.ndarray]
 
 
@@ -112,10 +113,10 @@ class Study:
     def units(self) -> dict[str, Any]:
         return {unit.name: unit for unit in self.builder.quantizer.units}
 
-    def freeze(self, config: QuantizeConfig = QuantizeConfig()) -> FrozenRecipe:
+    def freeze(self, config: QuantizeConfig = INT8_CONFIG) -> FrozenRecipe:
         return self.builder.freeze(Recipe(config), self.statistics)
 
-    def build(self, config: QuantizeConfig = QuantizeConfig()) -> onnx.ModelProto:
+    def build(self, config: QuantizeConfig = INT8_CONFIG) -> onnx.ModelProto:
         candidate = self.builder.build(self.freeze(config))
         onnx.checker.check_model(candidate, full_check=True)
         return candidate
