@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import onnx
 
-from autocompress.api.opening import OpenRun
+from autocompress.api.opening import BEST_MODEL, OpenRun
 from autocompress.api.operators import operator_records
 from autocompress.api.summary import make_summary
 from autocompress.calibration.statistics import Statistics
-from autocompress.errors import StorageError
-from autocompress.graph.model import model_bytes, save_model
+from autocompress.graph.model import copy_model_file, model_bytes, save_model
 from autocompress.passes.quantize import FP32
 from autocompress.recipe.recipe import FrozenRecipe, Recipe
 from autocompress.report import write_report, write_summary
@@ -23,7 +21,7 @@ from autocompress.search.prices import OPTIONS
 from autocompress.search.state import SearchState
 from autocompress.search.trials import Trial
 from autocompress.search.verify import Outcome
-from autocompress.store.atomic import write_text
+from autocompress.store.atomic import write_bytes, write_text
 from autocompress.store.records import LayerRecord
 
 
@@ -60,27 +58,21 @@ def _write_model(run: OpenRun, best: Trial | None, output: Path) -> None:
     request = run.request
     if best is None:
         frozen = FrozenRecipe(Recipe(fold=False), request.fingerprint, request.config.runtime)
-        _write_unchanged(request.model, request.model_path, output / "best.onnx")
+        _write_unchanged(request.model, request.model_path, output / BEST_MODEL)
     else:
         statistics = Statistics.load(Path(run.spec.folder) / "statistics.npz")
         frozen = run.state.builder.freeze(best.recipe, statistics)
-        save_model(run.state.builder.build(frozen), output / "best.onnx", source=request.model_path)
+        save_model(run.state.builder.build(frozen), output / BEST_MODEL, source=request.model_path)
     write_text(output / "recipe.json", frozen.to_json())
     write_text(output / "split.json", split_text(run))
 
 
 def _write_unchanged(model: onnx.ModelProto, source: Path | None, target: Path) -> None:
-    """The very file that came in, where it is one file; else the model as it was loaded."""
-    try:
-        if source is None:
-            target.write_bytes(model_bytes(model))
-        elif source.resolve() != target.resolve():
-            if source.stat().st_size >= len(model_bytes(model)) * 0.5:
-                shutil.copyfile(source, target)
-            else:
-                save_model(model, target, source=source)
-    except OSError as error:
-        raise StorageError(f"cannot write {target}: {error.strerror}; give another --output") from error
+    """The very bytes that came in, with their external data; else the model as it was given from Python."""
+    if source is None:
+        write_bytes(target, model_bytes(model))
+    else:
+        copy_model_file(source, target)
 
 
 def _estimate_verified(run: OpenRun) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -40,8 +41,10 @@ from autocompress.store import NewStudy, open_store
 if TYPE_CHECKING:
     from autocompress.store.store import Store
 
-_TASK_TIMEOUT_S = 600.0
+BEST_MODEL = "best.onnx"
+_TASK_TIMEOUT_S = (60.0, 600.0)
 _MEMORY_LIMIT_BYTES = 16 << 30
+_MEMORY_SHARE = 0.8
 
 
 @dataclass
@@ -78,8 +81,8 @@ class OpenRun:
             self.request.config.workers,
             initializer=tasks.start,
             initargs=(self.spec,),
-            task_timeout_s=_TASK_TIMEOUT_S,
-            memory_limit_bytes=_MEMORY_LIMIT_BYTES,
+            task_timeout_s=_task_timeout_s(self.request.config.timeout_s),
+            memory_limit_bytes=_memory_limit_bytes(),
             threads_per_worker=self.request.config.threads,
         )
 
@@ -108,11 +111,12 @@ def open_run(request: Request, progress: Progress, *, announce: bool = True) -> 
     space = load_space(config.search_space, data_folder("search_spaces"))
     split = _split(request)
     latency = open_latency_model(runtime, config.threads, forced=config.latency_table)
+    _check_keeps_model(request)
     _check_writable(config.output)
     with contextlib.ExitStack() as stack:
         work = Path(tempfile.mkdtemp(prefix=".work-", dir=config.output))
         stack.callback(shutil.rmtree, work, ignore_errors=True)
-        store = stack.enter_context(open_store(config.storage))
+        store = stack.enter_context(open_store(config.storage, create=not config.resume))
         prepared = prepare(request.model)
         spec = _workbench(request, work, split, prepared, latency)
         name = _study_name(request, store)
@@ -150,6 +154,29 @@ def _split(request: Request) -> Split:
         return split_samples(len(source), seed, separate_calibration=separate, labels=labels)
     finally:
         source.close()
+
+
+def _task_timeout_s(timeout_s: float | None) -> float:
+    """A task that hangs is stopped after the time of the whole run, within bounds that slow models need."""
+    least, most = _TASK_TIMEOUT_S
+    return most if timeout_s is None else min(max(timeout_s, least), most)
+
+
+def _memory_limit_bytes() -> int:
+    """Most memory of one worker: before it grows so large that the system ends other programs."""
+    try:
+        installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):  # a system that does not tell
+        return _MEMORY_LIMIT_BYTES
+    return min(_MEMORY_LIMIT_BYTES, int(_MEMORY_SHARE * installed))
+
+
+def _check_keeps_model(request: Request) -> None:
+    best = request.config.output / BEST_MODEL
+    if request.model_path is not None and best.resolve() == request.model_path.resolve():
+        raise StorageError(
+            f"{best} is the model that came in and would be written over; give another --output, or copy the model"
+        )
 
 
 def _check_writable(folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -77,6 +78,30 @@ def save_model(
                 stored.graph.initializer.extend(_write_weights(heavy, file, path.name + ".data"))
         with _atomic(path) as file:
             file.write(model_bytes(stored))
+    return path
+
+
+def copy_model_file(source: str | Path, path: str | Path) -> Path:
+    """Copies a model file byte for byte, and beside it the external data files that it names.
+
+    Returns:
+        The path of the copy.
+
+    Raises:
+        StorageError: the place is the source itself, not writable, or the disk is full.
+        ModelError: the source is no readable ONNX model, or its external data is missing or outside its folder.
+    """
+    source, path = Path(source), Path(path)
+    _refuse_source(path, source)
+    heavy = {reference.path for _, reference in external_references(read_model(source), source)}
+    pairs = [(part, path.parent / os.path.relpath(part, source.parent)) for part in sorted(heavy)]
+    for part, target in [*pairs, (source, path)]:
+        if target.exists() and target.samefile(part):
+            continue
+        with _storage_errors(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with part.open("rb") as file, _atomic(target) as copy:
+                shutil.copyfileobj(file, copy)
     return path
 
 

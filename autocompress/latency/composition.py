@@ -1,13 +1,15 @@
 """From operators to a model.
 
-    T = scale * sum(t_op) + per_node * nodes + sum over kinds of per_mbyte[kind] * cold weights[kind] + per_model
+    T = scale * sum(t_op) + per_node * nodes + per_model
+        + sum over kinds of per_mbyte[kind] * cold weights[kind]
+        + sum over arithmetics of per_activation_mbyte[arithmetic] * activations[arithmetic]
 
 ``t_op`` are times of operators alone, at their fastest.  A whole model is slower: each node starts on cold
-instructions and on activations that another node wrote (``per_node``), weights beyond what the caches hold come from
-memory on every run (``per_mbyte``; arithmetic hides more of that in some kernels than in others), and a run has a cost
-of its own (``per_model``).  The terms are fitted on the fastest runs of whole models, by least squares on relative
-errors, with no negative term, and then raised by what the usual run takes above the fastest on a machine with little
-else to do.
+instructions (``per_node``) and on activations that another node wrote (``per_activation_mbyte``), weights beyond what
+the caches hold come from memory on every run (``per_mbyte``; some kernels hide more of that behind arithmetic than
+others), and a run has a cost of its own (``per_model``).  The terms are fitted on the fastest runs of whole models, by
+least squares on relative errors, with no negative term, and then raised by what the usual run takes above the fastest
+on a machine with little else to do.
 """
 
 from __future__ import annotations
@@ -22,10 +24,11 @@ import numpy.typing as npt
 from autocompress.errors import TableError
 from autocompress.graph.signature import OpSignature
 from autocompress.latency.roofline import is_integer
-from autocompress.runtimes.work import convolution_kernel, multiply_adds, weight_bytes
+from autocompress.runtimes.work import convolution_kernel, multiply_adds, tensor_bytes, weight_bytes
 
 FloatArray = npt.NDArray[np.float64]
 KINDS = ("conv_float", "conv_int8", "product_float", "product_int8")
+ARITHMETICS = ("float", "int8")
 _CACHED_MBYTES = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 _COVERAGE = 0.9
 _USUAL = 1.02  # median over minimum of repeated runs on a quiet machine
@@ -41,6 +44,7 @@ class Composition:
         per_node_us: microseconds per executed node.
         per_model_us: microseconds per run.
         per_mbyte_us: kind of operator -> microseconds per megabyte of cold weights.
+        per_activation_mbyte_us: "float" or "int8" -> microseconds per megabyte of activations read and written.
         cached_mbytes: megabytes of weights that stay close to the processor.
         relative_error90: 9 of 10 models that the fit did not see are at most this far off, relatively.
         models: whole models that the terms were fitted on.
@@ -50,23 +54,26 @@ class Composition:
     per_node_us: float = 1.0
     per_model_us: float = 5.0
     per_mbyte_us: Mapping[str, float] = field(default_factory=lambda: dict.fromkeys(KINDS, 20.0))
+    per_activation_mbyte_us: Mapping[str, float] = field(default_factory=lambda: dict.fromkeys(ARITHMETICS, 3.0))
     cached_mbytes: float = 1.0
     relative_error90: float = 0.15
     models: int = 0
 
-    def cold_us(self, signatures: Sequence[OpSignature]) -> list[float]:
-        """What each operator of a model pays for weights that come from memory, in microseconds."""
+    def memory_us(self, signatures: Sequence[OpSignature]) -> list[float]:
+        """What each operator of a model pays for weights and activations that are not at hand, in microseconds."""
         sizes = [streamed_mbytes(s) for s in signatures]
         share = cold_share(sum(sizes), self.cached_mbytes)
         return [
-            share * size * self.per_mbyte_us.get(kind_of(signature), 0.0) if size else 0.0
+            (share * size * self.per_mbyte_us.get(kind_of(signature), 0.0) if size else 0.0)
+            + activation_mbytes(signature) * self.per_activation_mbyte_us.get(arithmetic_of(signature), 0.0)
             for signature, size in zip(signatures, sizes, strict=True)
         ]
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form."""
         row = asdict(self)
-        row["per_mbyte_us"] = {kind: float(f"{us:.4g}") for kind, us in self.per_mbyte_us.items()}
+        for name in ("per_mbyte_us", "per_activation_mbyte_us"):
+            row[name] = {kind: float(f"{us:.4g}") for kind, us in row[name].items()}
         return {name: float(f"{v:.4g}") if isinstance(v, float) else v for name, v in row.items()}
 
     @classmethod
@@ -93,6 +100,7 @@ class ObservedModel:
         operators_us: sum of its operators' times.
         nodes: executed nodes.
         streamed_mbytes: kind of operator -> megabytes of weights read per run.
+        activation_mbytes: arithmetic -> megabytes of activations read and written per run.
         latency_us: its fastest run.
         missing: nodes whose time was not measured but taken from others of their kind.
     """
@@ -101,6 +109,7 @@ class ObservedModel:
     operators_us: float
     nodes: int
     streamed_mbytes: Mapping[str, float]
+    activation_mbytes: Mapping[str, float]
     latency_us: float
     missing: int = 0
 
@@ -110,10 +119,21 @@ def streamed_mbytes(signature: OpSignature) -> float:
     return weight_bytes(signature) / 1e6 if multiply_adds(signature) else 0.0
 
 
+def activation_mbytes(signature: OpSignature) -> float:
+    """Megabytes of activations that an operator reads and writes."""
+    operands = [t for t in (*signature.inputs, *signature.outputs) if t is not None and not t.constant]
+    return sum(tensor_bytes(t) for t in operands) / 1e6
+
+
+def arithmetic_of(signature: OpSignature) -> str:
+    """Which of ``ARITHMETICS`` an operator computes in."""
+    return "int8" if is_integer(signature) else "float"
+
+
 def kind_of(signature: OpSignature) -> str:
     """Which of ``KINDS`` an operator with weights is."""
     shape = "product" if convolution_kernel(signature) is None else "conv"
-    return f"{shape}_{'int8' if is_integer(signature) else 'float'}"
+    return f"{shape}_{arithmetic_of(signature)}"
 
 
 def cold_share(total_mbytes: float, cached_mbytes: float) -> float:
@@ -134,9 +154,16 @@ def fit_composition(models: Sequence[ObservedModel]) -> Composition:
         predicted = _columns(tested, held_cached) @ held_terms
         errors += [abs(p / m.latency_us - 1) for p, m in zip(predicted, tested, strict=True)]
     error90 = float(np.quantile(errors, _COVERAGE)) if errors else Composition.relative_error90
-    scale, per_node, per_model, *per_mbyte = (float(t) * _USUAL for t in terms)
+    scale, per_node, per_model, *memory = (float(t) * _USUAL for t in terms)
     return Composition(
-        scale, per_node, per_model, dict(zip(KINDS, per_mbyte, strict=True)), cached, error90, len(models)
+        scale=scale,
+        per_node_us=per_node,
+        per_model_us=per_model,
+        per_mbyte_us=dict(zip(KINDS, memory[: len(KINDS)], strict=True)),
+        per_activation_mbyte_us=dict(zip(ARITHMETICS, memory[len(KINDS) :], strict=True)),
+        cached_mbytes=cached,
+        relative_error90=error90,
+        models=len(models),
     )
 
 
@@ -158,5 +185,7 @@ def _columns(models: Sequence[ObservedModel], cached: float) -> FloatArray:
     rows = []
     for m in models:
         share = cold_share(sum(m.streamed_mbytes.values()), cached)
-        rows.append([m.operators_us, m.nodes, 1.0, *(share * m.streamed_mbytes.get(kind, 0.0) for kind in KINDS)])
+        weights = [share * m.streamed_mbytes.get(kind, 0.0) for kind in KINDS]
+        activations = [m.activation_mbytes.get(arithmetic, 0.0) for arithmetic in ARITHMETICS]
+        rows.append([m.operators_us, m.nodes, 1.0, *weights, *activations])
     return np.asarray(rows, np.float64)

@@ -83,7 +83,7 @@ class LatencyEstimator:
         """Prices the operators of one model.
 
         The sum of all prices is the model's estimate less the cost of a run (``composition.per_model_us``): each
-        operator carries its node's cost and its part of the cost of cold weights.
+        operator carries its node's cost and its part of the cost of memory.
 
         Args:
             signatures: all operators of a model, or some of them.
@@ -91,9 +91,9 @@ class LatencyEstimator:
         self._price_alone(signatures)
         terms = self.composition
         prices = []
-        for signature, cold_us in zip(signatures, terms.cold_us(signatures), strict=True):
+        for signature, memory_us in zip(signatures, terms.memory_us(signatures), strict=True):
             alone = self._alone[signature.key]
-            fixed_us = terms.per_node_us + cold_us
+            fixed_us = terms.per_node_us + memory_us
             prices.append(
                 OpPrice(
                     alone.latency_us * terms.scale + fixed_us,

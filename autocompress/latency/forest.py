@@ -1,9 +1,14 @@
-"""Fits one random forest per family of operators on the records of a table.
+"""Fits one forest of randomized trees per family of operators on the records of a table.
 
-The target is log(time / roofline bound), less its median over the operator's dispatch class (what a runtime chooses a
-kernel by): it spans a small factor where times span a million, so that trees, which cannot extrapolate, need not.  Errors are judged on folds that keep operators with the same weights together.
-Intervals are conformal: the 90 % quantile, out of fold, of |error| over the spread of the trees (Lei et al.,
-"Distribution-Free Predictive Inference for Regression", JASA 2018, with a locally weighted score).
+The target is log(time / roofline bound): it spans a factor of ten or so where times span a million, so that trees,
+which cannot extrapolate, need not.  The trees are extremely randomized ones (Geurts, Ernst, Wehenkel, "Extremely
+Randomized Trees", Machine Learning 2006), which were better here than bootstrapped ones.  Besides the features they see
+the median target of the operator's dispatch class: what a runtime chooses a kernel by, as a number that orders kernels
+by their speed.
+
+Errors are judged on folds that keep operators with the same weights together.  Intervals are conformal: the 90 %
+quantile, out of fold, of |error| over the spread of the trees (Lei et al., "Distribution-Free Predictive Inference for
+Regression", JASA 2018, with a locally weighted score).
 """
 
 from __future__ import annotations
@@ -16,6 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from autocompress.graph.signature import OpSignature
 from autocompress.latency.families import dispatch_class, family_of
 from autocompress.latency.features import FEATURES, features_of
 from autocompress.latency.record import LatencyRecord
@@ -26,10 +32,10 @@ FloatArray = npt.NDArray[np.float64]
 
 FEWEST_ROWS = 8
 SPREAD_FLOOR = 0.02  # trees that agree perfectly are still wrong by the noise of the clock
-_TREES = 48
+_TREES = 32
 _FOLDS = 5
 _COVERAGE = 0.9
-_MAX_FEATURES = 0.5
+_MAX_FEATURES = 0.7
 _FEWEST_IN_CLASS = 3
 
 
@@ -77,18 +83,17 @@ def log_ratios(records: Iterable[LatencyRecord], roofline: Roofline) -> FloatArr
 
 
 def _fit_family(family: str, records: list[LatencyRecord], roofline: Roofline, seed: int) -> FittedForest:
-    features = features_of(r.signature for r in records)
+    signatures = [r.signature for r in records]
     targets = log_ratios(records, roofline)
-    classes = [dispatch_class(r.signature) for r in records]
-    predicted, spread = _out_of_fold(features, targets, classes, seed)
+    predicted, spread = _out_of_fold(signatures, targets, seed)
     errors = predicted - targets
     relative = np.abs(np.expm1(errors))
     worst = np.argsort(-np.abs(errors), kind="stable")[:5]
-    offsets = class_offsets(targets, classes)
-    forest = _forest(seed).fit(features, targets - offsets_of(classes, offsets))
+    offsets = class_offsets(signatures, targets)
+    forest = new_forest(seed).fit(inputs_of(signatures, offsets), targets)
     return FittedForest(
         family=family,
-        model=forest_to_onnx(forest, len(FEATURES)),
+        model=forest_to_onnx(forest, len(FEATURES) + 1),
         offsets=offsets,
         rows=len(records),
         interval_scale=conformal_quantile(np.abs(errors) / (spread + SPREAD_FLOOR)),
@@ -98,18 +103,19 @@ def _fit_family(family: str, records: list[LatencyRecord], roofline: Roofline, s
     )
 
 
-def class_offsets(targets: FloatArray, classes: Sequence[str]) -> dict[str, float]:
+def class_offsets(signatures: Sequence[OpSignature], targets: FloatArray) -> dict[str, float]:
     """Median target of each dispatch class with enough rows; that of all under ""."""
     rows: dict[str, list[float]] = defaultdict(list)
-    for name, target in zip(classes, targets, strict=True):
-        rows[name].append(float(target))
+    for signature, target in zip(signatures, targets, strict=True):
+        rows[dispatch_class(signature)].append(float(target))
     medians = {name: float(np.median(v)) for name, v in sorted(rows.items()) if len(v) >= _FEWEST_IN_CLASS}
     return {"": float(np.median(targets)), **medians}
 
 
-def offsets_of(classes: Sequence[str], offsets: Mapping[str, float]) -> FloatArray:
-    """The offset of each operator by its dispatch class, of shape (operators,)."""
-    return np.asarray([offsets.get(name, offsets[""]) for name in classes])
+def inputs_of(signatures: Sequence[OpSignature], offsets: Mapping[str, float]) -> npt.NDArray[np.float32]:
+    """What a forest is fed: the features and the offset of the dispatch class, of shape (operators, features + 1)."""
+    column = [[offsets.get(dispatch_class(s), offsets[""])] for s in signatures]
+    return np.hstack([features_of(signatures), np.asarray(column, np.float32).reshape(-1, 1)])
 
 
 def conformal_quantile(scores: FloatArray, coverage: float = _COVERAGE) -> float:
@@ -118,29 +124,29 @@ def conformal_quantile(scores: FloatArray, coverage: float = _COVERAGE) -> float
     return float(np.sort(scores)[min(rank, len(scores)) - 1])
 
 
-def _forest(seed: int) -> Any:
-    from sklearn.ensemble import RandomForestRegressor
+def new_forest(seed: int) -> Any:
+    """An unfitted forest."""
+    from sklearn.ensemble import ExtraTreesRegressor
 
-    return RandomForestRegressor(n_estimators=_TREES, max_features=_MAX_FEATURES, random_state=seed, n_jobs=1)
+    return ExtraTreesRegressor(n_estimators=_TREES, max_features=_MAX_FEATURES, random_state=seed, n_jobs=1)
 
 
-def _out_of_fold(
-    features: npt.NDArray[np.float32], targets: FloatArray, classes: Sequence[str], seed: int
-) -> tuple[FloatArray, FloatArray]:
+def _out_of_fold(signatures: Sequence[OpSignature], targets: FloatArray, seed: int) -> tuple[FloatArray, FloatArray]:
     """Prediction and spread over trees for each row, by forests that did not see its group."""
     from sklearn.model_selection import GroupKFold
 
+    features = features_of(signatures)
     groups = _groups(features)
-    predicted, spread = np.empty(len(targets)), np.empty(len(targets))
     folds = min(_FOLDS, len(np.unique(groups)))
     if folds < 2:
         return np.full(len(targets), targets.mean()), np.full(len(targets), targets.std())
+    predicted, spread = np.empty(len(targets)), np.empty(len(targets))
     for train, test in GroupKFold(folds).split(features, targets, groups):
-        offsets = class_offsets(targets[train], [classes[i] for i in train])
-        known = offsets_of(classes, offsets)
-        forest = _forest(seed).fit(features[train], targets[train] - known[train])
-        trees = np.stack([tree.predict(features[test]) for tree in forest.estimators_])
-        predicted[test], spread[test] = known[test] + trees.mean(axis=0), trees.std(axis=0)
+        offsets = class_offsets([signatures[i] for i in train], targets[train])
+        inputs = inputs_of(signatures, offsets)
+        forest = new_forest(seed).fit(inputs[train], targets[train])
+        trees = np.stack([tree.predict(inputs[test]) for tree in forest.estimators_])
+        predicted[test], spread[test] = trees.mean(axis=0), trees.std(axis=0)
     return predicted, spread
 
 

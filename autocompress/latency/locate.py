@@ -9,6 +9,7 @@ from pathlib import Path
 
 from autocompress.errors import TableError
 from autocompress.latency.table import LatencyTable, TableHeader, header_differences
+from autocompress.latency.whole_models import MODELS_SUFFIX
 
 _CACHE_VARIABLE = "AUTOCOMPRESS_CACHE"
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -51,7 +52,9 @@ def cached_table_path(header: TableHeader) -> Path:
 
 def shipped_tables() -> Iterator[Path]:
     """The tables that ship, by name."""
-    yield from sorted(shipped_folder("latency_tables").glob("*.jsonl"))
+    for path in sorted(shipped_folder("latency_tables").glob("*.jsonl")):
+        if not path.name.endswith(MODELS_SUFFIX):
+            yield path
 
 
 def shipped_table(header: TableHeader) -> LocatedTable | None:

@@ -22,9 +22,9 @@ import numpy.typing as npt
 from autocompress.errors import TableError
 from autocompress.graph.signature import OpSignature
 from autocompress.latency.composition import Composition
-from autocompress.latency.families import dispatch_class, family_of
-from autocompress.latency.features import FEATURES, features_of
-from autocompress.latency.forest import SPREAD_FLOOR, FittedForest, offsets_of
+from autocompress.latency.families import family_of
+from autocompress.latency.features import FEATURES
+from autocompress.latency.forest import SPREAD_FLOOR, FittedForest, inputs_of
 from autocompress.latency.roofline import Roofline
 from autocompress.latency.table import write_atomically
 from autocompress.runtimes.onnxruntime_session import OnnxRuntimeSession
@@ -86,10 +86,10 @@ class Predictors:
         return found
 
     def _predict_family(self, family: str, signatures: Sequence[OpSignature]) -> list[Prediction]:
-        trees = self._session(family).run({"features": features_of(signatures)})["trees"].astype(np.float64)
-        bound = np.asarray([self.roofline.bound_us(s) for s in signatures])
         row = self.card["families"][family]
-        centre = trees.mean(axis=1) + offsets_of([dispatch_class(s) for s in signatures], row["offsets"])
+        trees = self._session(family).run({"features": inputs_of(signatures, row["offsets"])})["trees"].astype(float)
+        bound = np.asarray([self.roofline.bound_us(s) for s in signatures])
+        centre = trees.mean(axis=1)
         half = (trees.std(axis=1) + SPREAD_FLOOR) * row["interval_scale"]
         return [
             Prediction(float(b * np.exp(c)), float(b * np.exp(c - h)), float(b * np.exp(c + h)))

@@ -92,7 +92,7 @@ def profile_ops(
     todo = [op for op in _distinct(ops) if not _is_known(op, table, known)]
     progress.stage("profile operators", total=len(todo), limit_s=budget_s)
     measured = invalid = 0
-    steadiness = Steadiness(runtime, threads) if todo else None
+    steadiness = _steadiness(runtime, threads) if todo else None
     for op in todo:
         if budget_s is not None and time.perf_counter() - start >= budget_s:
             break
@@ -135,6 +135,14 @@ def measure_op(
         return known
     file.append(record)
     return record
+
+
+def _steadiness(runtime: Runtime, threads: int) -> Steadiness | None:
+    """None where the runtime cannot even run the reference work: then operators say themselves what is wrong."""
+    try:
+        return Steadiness(runtime, threads)
+    except RuntimeFailure:
+        return None
 
 
 def with_constants(runtime: Runtime, header: TableHeader) -> TableHeader:

@@ -99,7 +99,7 @@ def _slope(one: Session, many: Session, copies: int, feeds: dict[str, Array], bu
     for _ in range(rounds):
         of_one.take(one, feeds)
         of_many.take(many, feeds)
-    short, long = of_one.kept(one.clock), of_many.kept(many.clock)
+    short, long = np.asarray(of_one.seconds), np.asarray(of_many.seconds)
     scale = 1e6 / (copies - 1)
     median = float(np.median(long) - np.median(short)) * scale
     minimum = float(long.min() - short.min()) * scale

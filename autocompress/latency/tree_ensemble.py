@@ -16,7 +16,7 @@ def forest_to_onnx(forest: Any, features: int) -> bytes:
     """A TreeEnsembleRegressor with input "features" of shape (n, features) and output "trees" of shape (n, trees).
 
     Args:
-        forest: a fitted ``sklearn.ensemble.RandomForestRegressor`` with one target.
+        forest: a fitted forest regressor of scikit-learn with one target.
         features: number of feature columns.
     """
     parts = [_tree_arrays(estimator.tree_, number) for number, estimator in enumerate(forest.estimators_)]

@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 from autocompress.errors import StorageError, TableError
-from autocompress.latency.composition import ObservedModel, kind_of, streamed_mbytes
+from autocompress.latency.composition import (
+    ObservedModel,
+    activation_mbytes,
+    arithmetic_of,
+    kind_of,
+    streamed_mbytes,
+)
 from autocompress.latency.families import family_of
 from autocompress.latency.table import LatencyTable
 from autocompress.runtimes.protocol import ExecutedOp
 
+MODELS_SUFFIX = ".models.jsonl"
+
 
 def models_path(table: Path) -> Path:
     """Where the whole models observed beside a table are kept."""
-    return table.with_suffix(".models.jsonl")
+    return table.with_suffix(MODELS_SUFFIX)
 
 
 def observe(family: str, ops: Sequence[ExecutedOp], table: LatencyTable, latency_us: float) -> ObservedModel:
@@ -35,17 +43,17 @@ def observe(family: str, ops: Sequence[ExecutedOp], table: LatencyTable, latency
         family=family,
         operators_us=total,
         nodes=len(ops),
-        streamed_mbytes=_by_kind(ops),
+        streamed_mbytes=_summed((kind_of(op.signature), streamed_mbytes(op.signature)) for op in ops),
+        activation_mbytes=_summed((arithmetic_of(op.signature), activation_mbytes(op.signature)) for op in ops),
         latency_us=latency_us,
         missing=sum(record is None for _, record in times),
     )
 
 
-def _by_kind(ops: Sequence[ExecutedOp]) -> dict[str, float]:
+def _summed(sizes: Iterable[tuple[str, float]]) -> dict[str, float]:
     total: dict[str, float] = {}
-    for op in ops:
-        if size := streamed_mbytes(op.signature):
-            kind = kind_of(op.signature)
+    for kind, size in sizes:
+        if size:
             total[kind] = total.get(kind, 0.0) + size
     return {kind: float(f"{size:.5g}") for kind, size in sorted(total.items())}
 
@@ -64,7 +72,8 @@ def load_models(table: Path) -> dict[str, ObservedModel]:
     for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)
-            models[str(row.pop("model"))] = ObservedModel(**row)
+            name = str(row.pop("model"))
+            models[name] = ObservedModel(**row)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             if number == len(lines):
                 break  # a process died while writing; the model is timed again

@@ -142,7 +142,10 @@ def read_recipe(path: str | Path) -> FrozenRecipe:
         raise RecipeError(f"the recipe {path} is not JSON ({error}); give the recipe.json of a run") from error
     if not isinstance(document, dict):
         raise RecipeError(f"the recipe {path} is not a JSON object; give the recipe.json of a run")
-    return FrozenRecipe.from_dict(document)
+    try:
+        return FrozenRecipe.from_dict(document)
+    except RecipeError as error:
+        raise RecipeError(f"{path}: {error}") from error
 
 
 def _digest(document: object) -> str:

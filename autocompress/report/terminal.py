@@ -28,7 +28,8 @@ def show_summary(summary: Mapping[str, Any]) -> Iterator[RenderableType]:
     yield Text(found.headline, style=_STYLES[found.tone])
     if summary.get("best"):
         yield end_table(summary)
-    if found.tone in ("missed", "unfinished") and summary.get("stop_reason"):
+    unchanged = (summary.get("best") or {}).get("unchanged")
+    if (unchanged or found.tone in ("missed", "unfinished")) and summary.get("stop_reason"):
         yield Text(str(summary["stop_reason"]))
     for notice in summary.get("notices") or ():
         yield Text(f"note: {notice}", style="yellow")

@@ -20,6 +20,8 @@ from autocompress.report.wording import (
 Tone = Literal["met", "missed", "explored", "unfinished"]
 Summary = Mapping[str, Any]
 
+_UNCHANGED = "the original model, unchanged"
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -70,7 +72,7 @@ def verdict(summary: Summary) -> Verdict:
     gain = _gain(summary, best)
     if not has_target(summary):
         tone: Tone = "explored"
-        headline = f"{gain}, the best trade-off found"
+        headline = f"{gain}, the best trade-off found" if best.get("trial", 0) is not None else _UNCHANGED
     elif summary.get("target_met"):
         tone, headline = "met", f"Target met: {gain}"
     else:
@@ -93,7 +95,7 @@ def _unfinished(summary: Summary) -> Verdict:
 
 def _gain(summary: Summary, best: Summary) -> str:
     if best.get("trial", 0) is None:
-        return "the original model, unchanged"
+        return _UNCHANGED
     if best.get("speedup") is not None:
         speed = f"{times(best['speedup'])} {'faster' if best['speedup'] >= 1 else 'the speed'}, measured"
     else:

@@ -3,12 +3,17 @@
 Times are taken by each session's own clock: CPU time of the calling thread for one thread, which other processes
 disturb least, wall time for more.  First runs are dropped, short models run several times per sample, and two models
 are compared round by round, so that a drift of the machine's speed hits both alike.
+
+Other work on the machine slows kernels down for seconds on end, through the core's second thread and the shared cache,
+also by the CPU clock.  It only ever adds, so the slower half of the samples (of rounds: by both models' times together,
+which favours neither) is left out, and under the wall clock every sample in which the scheduler interfered.
 """
 
 from __future__ import annotations
 
 import resource
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -25,6 +30,7 @@ _SAMPLE_S = 0.5e-3  # a sample lasts at least this long, so that reading the clo
 _ROUND_SAMPLE_S = 2e-3  # samples that are compared last longer, so that one interrupt weighs less
 _RESAMPLES = 1000
 _MAXIMUM_ROUNDS = 5000
+_FEWEST_KEPT = 5
 _PLACEMENT = 0.008  # two loads of one model differ by up to this much (95 %), from where their memory lies
 
 
@@ -50,13 +56,29 @@ class Samples:
         self.disturbed.append(_involuntary_switches() > before)
         return seconds
 
-    def kept(self, clock: str) -> FloatArray:
-        """Samples to judge by: under the wall clock only undisturbed ones, where at least three and a quarter are."""
-        seconds = np.asarray(self.seconds)
-        quiet = ~np.asarray(self.disturbed, dtype=bool)
-        if clock == "wall" and quiet.sum() >= max(3, len(seconds) / 4):
-            return np.asarray(seconds[quiet])
-        return seconds
+    def relative(self) -> FloatArray:
+        """Each sample over the fastest one, of shape (samples,)."""
+        seconds = np.asarray(self.seconds, dtype=np.float64)
+        return np.asarray(seconds / max(float(seconds.min()), 1e-12))
+
+
+def quiet_half(slowdown: FloatArray, disturbed: Sequence[bool], clock: str) -> npt.NDArray[np.intp]:
+    """Which samples to judge by, in the order they were taken.
+
+    Args:
+        slowdown: of shape (samples,); the larger, the more was going on besides.
+        disturbed: whether the scheduler interfered; counts under the wall clock while enough other samples are left.
+        clock: the sessions' clock; nothing disturbs "replay".
+    """
+    candidates = np.arange(len(slowdown))
+    if clock == "replay":
+        return candidates
+    quiet = ~np.asarray(disturbed, dtype=bool)
+    if clock == "wall" and quiet.sum() >= max(_FEWEST_KEPT, len(slowdown) / 4):
+        candidates = candidates[quiet]
+    keep = max(_FEWEST_KEPT, -(-len(candidates) // 2))
+    order = np.argsort(slowdown[candidates], kind="stable")[:keep]
+    return np.sort(candidates[order])
 
 
 def warm_up(session: Session, feeds: Feeds, budget_s: float, *, sample_s: float = _SAMPLE_S) -> Samples:
@@ -88,7 +110,7 @@ def time_session(session: Session, feeds: Feeds, *, budget_s: float = 2.0, min_r
         samples.take(session, feeds)
         if session.clock == "replay" and len(samples.seconds) >= min_repeats:
             break
-    return summarize(samples, session.clock)
+    return summarize(samples, quiet_half(samples.relative(), samples.disturbed, session.clock), session.clock)
 
 
 def measure_interleaved(
@@ -122,21 +144,23 @@ def measure_interleaved(
             samples.take(session, feeds)
         if len(of_a.seconds) >= (min_rounds if a.clock == "replay" else _MAXIMUM_ROUNDS):
             break
-    ratios = _ratios(of_a, of_b, a.clock)
+    disturbed = [x or y for x, y in zip(of_a.disturbed, of_b.disturbed, strict=True)]
+    kept = quiet_half(of_a.relative() + of_b.relative(), disturbed, a.clock)
+    ratios = np.asarray(of_a.seconds)[kept] / np.maximum(np.asarray(of_b.seconds)[kept], 1e-12)
     speedup = float(np.median(ratios))
     interval = median_interval(ratios, rng)
     return MeasuredSpeedup(
-        a=summarize(of_a, a.clock),
-        b=summarize(of_b, b.clock),
+        a=summarize(of_a, kept, a.clock),
+        b=summarize(of_b, kept, b.clock),
         speedup=speedup,
         speedup_ci95=interval if a.clock == "replay" else _widened(interval, speedup),
-        rounds=len(of_a.seconds),
+        rounds=len(kept),
     )
 
 
-def summarize(samples: Samples, clock: str) -> MeasuredLatency:
-    """Median, minimum and median absolute deviation of samples, in milliseconds."""
-    milliseconds = samples.kept(clock) * 1e3
+def summarize(samples: Samples, kept: npt.NDArray[np.intp], clock: str) -> MeasuredLatency:
+    """Median, minimum and median absolute deviation of the kept samples, in milliseconds."""
+    milliseconds = np.asarray(samples.seconds)[kept] * 1e3
     median = float(np.median(milliseconds))
     return MeasuredLatency(
         latency_ms=median,
@@ -173,14 +197,6 @@ def _widened(interval: Interval, speedup: float) -> Interval:
         speedup - float(np.hypot(speedup - interval.low, placement)),
         speedup + float(np.hypot(interval.high - speedup, placement)),
     )
-
-
-def _ratios(of_a: Samples, of_b: Samples, clock: str) -> FloatArray:
-    ratios = np.asarray(of_a.seconds) / np.maximum(np.asarray(of_b.seconds), 1e-12)
-    quiet = ~(np.asarray(of_a.disturbed) | np.asarray(of_b.disturbed))
-    if clock == "wall" and quiet.sum() >= max(3, len(ratios) / 4):
-        ratios = ratios[quiet]
-    return np.asarray(ratios, dtype=np.float64)
 
 
 def _involuntary_switches() -> int:

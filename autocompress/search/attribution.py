@@ -7,6 +7,7 @@ A runtime fuses, renames and reorders; what survives is a name of a node or tens
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from autocompress.passes.quantize.units import Unit
@@ -27,10 +28,7 @@ def attribute_ops(ops: Sequence[ExecutedOp], units: Sequence[Unit]) -> list[int 
         ops: the executed graph.
         units: the units of the model that was executed.
     """
-    by_name: dict[str, int] = {}
-    for i, unit in enumerate(units):
-        for name in (*unit.nodes, unit.output):
-            by_name.setdefault(name, i)
+    by_name = _names(units)
     found = [_unit_of(op, by_name) for op in ops]
     _return_fused_kernels(ops, units, found)
     return found
@@ -39,6 +37,16 @@ def attribute_ops(ops: Sequence[ExecutedOp], units: Sequence[Unit]) -> list[int 
 def is_boundary(op: ExecutedOp) -> bool:
     """Whether an operator only converts between precisions or layouts."""
     return op.signature.op_type in BOUNDARY_OPS
+
+
+def _names(units: Sequence[Unit]) -> dict[str, int]:
+    """Name of a node, result or weight -> position of its unit; a weight that several units share tells nothing."""
+    weights = [(name, i) for i, unit in enumerate(units) for name in (unit.weight, unit.bias) if name is not None]
+    uses = Counter(name for name, _ in weights)
+    names = {name: i for name, i in weights if uses[name] == 1}
+    for i, unit in reversed(list(enumerate(units))):
+        names.update(dict.fromkeys((*unit.nodes, unit.output), i))
+    return names
 
 
 def _unit_of(op: ExecutedOp, by_name: dict[str, int]) -> int | None:

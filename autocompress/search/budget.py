@@ -55,20 +55,20 @@ def make_budget(
     target_size_bytes: float | None,
 ) -> Budget:
     """Derives the limits; where two targets say the same thing, the stricter holds."""
-    latencies = []
+    speedups = []
     if target_speedup is not None:
-        latencies.append(baseline_latency_ms / target_speedup)
+        speedups.append(target_speedup)
     if target_latency_ms is not None:
-        latencies.append(target_latency_ms)
+        speedups.append(baseline_latency_ms / target_latency_ms)
     sizes = []
     if target_size_factor is not None:
         sizes.append(baseline_size_bytes / target_size_factor)
     if target_size_bytes is not None:
         sizes.append(target_size_bytes)
-    latency_ms = min(latencies) if latencies else None
+    speedup = max(speedups) if speedups else None
     return Budget(
         accuracy_drop=max_accuracy_drop,
-        latency_ms=latency_ms,
+        latency_ms=None if speedup is None else baseline_latency_ms / speedup,
         size_bytes=min(sizes) if sizes else None,
-        speedup=None if latency_ms is None else baseline_latency_ms / latency_ms,
+        speedup=speedup,
     )

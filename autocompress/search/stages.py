@@ -30,10 +30,10 @@ from autocompress.search.sensitivity import measure_sensitivity
 from autocompress.search.state import SearchState
 
 _KERNEL_TOLERANCE = 1.05
-_SCREEN_SAMPLES = 32
+_SCREEN_SAMPLES = (32, 16, 8, 4)
+_DAMAGE_SHARE = 0.1
 _PROFILE_S = 20.0
 _SENSITIVITY_SAMPLES = (16, 8, 4)
-_SENSITIVITY_SHARE = 0.1
 _SENSITIVITY_DEADLINE = 0.4
 
 
@@ -100,7 +100,8 @@ def screen(state: SearchState) -> None:
     listed += dynamic_schemes(space, kernels) if any(INT8_DYNAMIC in u.options for u in state.units) else []
     state.progress.stage("screen schemes", total=len(listed))
     with state.stopwatch.stage("search"):
-        futures = [(c, state.executor.submit(tasks.damages, [Recipe(c)], _SCREEN_SAMPLES)) for c in listed]
+        samples = _affordable_samples(state, len(listed), _SCREEN_SAMPLES)
+        futures = [(c, state.executor.submit(tasks.damages, [Recipe(c)], samples)) for c in listed]
         screened = []
         for config, future in futures:
             try:
@@ -137,7 +138,7 @@ def sense(state: SearchState) -> None:
                 state.regions,
                 scheme,
                 state.settings.space.precision,
-                _sensitivity_samples(state, wanted),
+                _affordable_samples(state, wanted, _SENSITIVITY_SAMPLES),
                 state.progress.advance,
                 lambda: not deterministic and state.stopwatch.used(_SENSITIVITY_DEADLINE),
             )
@@ -155,15 +156,14 @@ def _set_up_predictors(state: SearchState, scheme_damage: float) -> None:
     state.scorer = Scorer(state.regions, state.prices, features, predictor)
 
 
-def _sensitivity_samples(state: SearchState, measurements: int) -> int:
-    """As many samples as fit into a tenth of the time; a fixed number where no clock may steer."""
+def _affordable_samples(state: SearchState, measurements: int, choices: tuple[int, ...]) -> int:
+    """The most samples per measurement that fit into a tenth of the time; a fixed number where no clock may steer."""
     assert state.baseline is not None
     if state.settings.deterministic or state.settings.timeout_s is None:
-        return _SENSITIVITY_SAMPLES[1]
-    allowed_s = _SENSITIVITY_SHARE * state.settings.timeout_s
+        return choices[1]
+    allowed_s = _DAMAGE_SHARE * state.settings.timeout_s
     run_s = measurements * state.baseline.latency.latency_ms / 1e3
-    fitting = (n for n in _SENSITIVITY_SAMPLES if n * run_s <= allowed_s)
-    return next(fitting, _SENSITIVITY_SAMPLES[-1])
+    return next((n for n in choices if n * run_s <= allowed_s), choices[-1])
 
 
 def _usable_kernels(state: SearchState) -> list[tuple[dict[str, object], float]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from autocompress.errors import CandidateFailed, ModelError, RuntimeFailure
+from autocompress.errors import CandidateFailed, MetricError, ModelError, RuntimeFailure
 from autocompress.evaluate.chance import at_chance
 from autocompress.evaluate.damage import measure_damage
 from autocompress.evaluate.evaluation import Evaluation
@@ -175,6 +175,9 @@ def _evaluation(session: Session, part: str, stop: StopRule | None) -> Evaluatio
         )
     except RuntimeFailure as error:
         raise CandidateFailed(f"the runtime failed while running the candidate: {error}") from error
+    except MetricError as error:
+        # The original model's outputs were accepted, so it is this candidate's that the metric cannot judge.
+        raise CandidateFailed(str(error)) from error
 
 
 def _stop_rule(tools: Workbench) -> StopRule | None:

@@ -123,23 +123,19 @@ def test_less_knowledge_widens_the_interval(surveyed: Path) -> None:
 
 
 def test_served_forests_say_what_scikit_learn_says(surveyed: Path) -> None:
-    from autocompress.latency.families import dispatch_class, family_of
-    from autocompress.latency.features import features_of
-    from autocompress.latency.forest import _forest, class_offsets, log_ratios, offsets_of
+    from autocompress.latency.families import family_of
+    from autocompress.latency.forest import class_offsets, inputs_of, log_ratios, new_forest
 
     table = LatencyTable.load(surveyed)
     predictors = load_predictors(surveyed.parent / "predictors", surveyed)
     family = "conv_dense_int8"
     rows = sorted((r for r in table if family_of(r.signature) == family and r.valid), key=lambda r: r.signature.key)
-    features, targets = features_of(r.signature for r in rows), log_ratios(rows, predictors.roofline)
-    classes = [dispatch_class(r.signature) for r in rows]
-    offsets = class_offsets(targets, classes)
-    forest = _forest(0).fit(features, targets - offsets_of(classes, offsets))
+    signatures, targets = [r.signature for r in rows], log_ratios(rows, predictors.roofline)
+    offsets = class_offsets(signatures, targets)
+    forest = new_forest(0).fit(inputs_of(signatures, offsets), targets)
     probes = [op.signature for op in executed("resnet_digits", "pruned_int8") if family_of(op.signature) == family]
     bounds = np.asarray([predictors.roofline.bound_us(s) for s in probes])
-    expected = bounds * np.exp(
-        forest.predict(features_of(probes)) + offsets_of([dispatch_class(s) for s in probes], offsets)
-    )
+    expected = bounds * np.exp(forest.predict(inputs_of(probes, offsets)))
     found = [p.latency_us for p in predictors.predict(probes) if p is not None]
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
@@ -215,7 +211,7 @@ def test_the_composition_is_recovered_from_models_that_follow_it() -> None:
     for i in range(40):
         operators, nodes, mbytes = rng.uniform(50, 2000), int(rng.integers(5, 200)), rng.uniform(0.1, 30)
         latency = operators + 2.0 * nodes + 5.0 + 40.0 * max(0.0, mbytes - 4.0)
-        models.append(ObservedModel(f"family{i % 5}", operators, nodes, {"conv_float": mbytes}, latency))
+        models.append(ObservedModel(f"family{i % 5}", operators, nodes, {"conv_float": mbytes}, {}, latency))
     fitted = fit_composition(models)
     usual = fitted.scale
     assert fitted.cached_mbytes == 4.0

@@ -51,10 +51,24 @@ def resolve_metric(choice: str | Function | None, *, outputs: Mapping[str, Value
         raise MetricError("The model has no numeric output to judge; give a function of your own with --metric.")
     if choice is None:
         return _automatic(floats, labels)
-    build = BUILTIN.get(choice.lower())
+    return _builtin(choice)(floats, labels)
+
+
+def check_metric_name(choice: str) -> None:
+    """Makes sure that a metric's name can mean something, before anything is measured.
+
+    Raises:
+        MetricError: naming the metrics that there are.
+    """
+    if not is_function_reference(choice):
+        _builtin(choice)
+
+
+def _builtin(name: str) -> Callable[[Mapping[str, Values], Values | None], RowMetric]:
+    build = BUILTIN.get(name.lower())
     if build is None:
-        raise MetricError(f"'{choice}' is no metric: choose {', '.join(BUILTIN)}, or module.path:function.")
-    return build(floats, labels)
+        raise MetricError(f"'{name}' is no metric: choose {', '.join(BUILTIN)}, or module.path:function.")
+    return build
 
 
 def _automatic(outputs: Mapping[str, Values], labels: Values | None) -> RowMetric:

@@ -69,7 +69,7 @@ class UserMetric:
                 f"The metric {self.name} asks for {error}, but outputs are {', '.join(outputs)} and data holds "
                 f"{', '.join(data)}."
             ) from error
-        except Exception as error:  # the user's function may raise anything
+        except (Exception, SystemExit) as error:  # the user's function may raise anything
             raise MetricError(f"The metric {self.name} raised {type(error).__name__}: {error}.") from error
         return self._checked(returned, n)
 
