@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from autocompress.api import studies, tables
+    from autocompress.api import predictors, studies, tables
     from autocompress.api.apply import apply_recipe
     from autocompress.api.compression import RunResult, compress
     from autocompress.api.diagnose import doctor
@@ -28,6 +28,7 @@ _MODULES = {
     "profile": "latency",
     "report": "reporting",
     "sensitivity": "layers",
+    "predictors": "",
     "studies": "",
     "tables": "",
 }
@@ -40,6 +41,7 @@ __all__ = [
     "estimate",
     "inspect",
     "measure",
+    "predictors",
     "profile",
     "report",
     "sensitivity",

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,24 +77,22 @@ def compress(
     )
     with quiet_optuna(), open_run(request, watching) as run:
         try:
-            refuse_uncompressible(request.model)
-            with _guarded(run) as executor:
-                run.state.executor = executor
-                outcome = run_search(run.state)
-        except NothingToCompress as reason:
-            outcome = Outcome(best=None, target_met=False, reason=str(reason))
+            return _result(request, run, emit(run, _search(request, run)))
         except BaseException as error:
             run.failed(error)
             raise
-        emission = emit(run, outcome)
-        return _result(request, run, emission)
 
 
-@contextlib.contextmanager
-def _guarded(run: OpenRun) -> Iterator[Executor]:
-    """The worker processes; a Ctrl-C that nobody caught ends them at once."""
-    with run.make_executor() as executor:
-        yield executor
+def _search(request: Request, run: OpenRun) -> Outcome:
+    """What the search found; the unchanged model where there is nothing to search for."""
+    try:
+        refuse_uncompressible(request.model)
+        # Leaving by an exception, Ctrl-C among them, ends the worker processes at once.
+        with run.make_executor() as executor:
+            run.state.executor = executor
+            return run_search(run.state)
+    except NothingToCompress as reason:
+        return Outcome(best=None, target_met=False, reason=str(reason))
 
 
 def _result(request: Request, run: OpenRun, emission: Emission) -> RunResult:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from autocompress.api.opening import BEST_MODEL, OpenRun
 from autocompress.api.operators import operator_records
 from autocompress.api.summary import make_summary
 from autocompress.calibration.statistics import Statistics
+from autocompress.errors import StorageError
 from autocompress.graph.model import copy_model_file, model_bytes, save_model
 from autocompress.passes.quantize import FP32
 from autocompress.recipe.recipe import FrozenRecipe, Recipe
@@ -42,29 +44,44 @@ def emit(run: OpenRun, outcome: Outcome) -> Emission:
     Raises:
         StorageError: when the folder or the database cannot be written to.
     """
-    output = run.request.config.output
-    _write_model(run, outcome.best, output)
+    made = Path(run.spec.folder) / "result"
+    _write_model(run, outcome.best, made)
     _estimate_verified(run)
     _record_details(run, outcome.best)
     summary = make_summary(run, outcome)
     status = "interrupted" if run.state.interrupted else "complete"
     run.store.finish_study(run.name, status=status, stop_reason=outcome.reason, summary=summary)  # type: ignore[arg-type]
-    write_report(run.store.load(run.name), summary, ("html", "png", "csv"), output)
-    write_summary(summary, output)
+    write_report(run.store.load(run.name), summary, ("html", "png", "csv"), made)
+    write_summary(summary, made)
+    _publish(made, run.request.config.output)
     return Emission(summary)
 
 
-def _write_model(run: OpenRun, best: Trial | None, output: Path) -> None:
+def _publish(made: Path, output: Path) -> None:
+    """Moves complete files into place, so that a full disk or a kill does not leave half of one result and half of
+    another.
+    """
+    try:
+        for file in sorted(path for path in made.rglob("*") if path.is_file()):
+            target = output / file.relative_to(made)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(file, target)
+    except OSError as error:
+        raise StorageError(f"{output} cannot be written ({error.strerror}); give another --output") from error
+
+
+def _write_model(run: OpenRun, best: Trial | None, folder: Path) -> None:
     request = run.request
+    folder.mkdir(exist_ok=True)
     if best is None:
         frozen = FrozenRecipe(Recipe(fold=False), request.fingerprint, request.config.runtime)
-        _write_unchanged(request.model, request.model_path, output / BEST_MODEL)
+        _write_unchanged(request.model, request.model_path, folder / BEST_MODEL)
     else:
         statistics = Statistics.load(Path(run.spec.folder) / "statistics.npz")
         frozen = run.state.builder.freeze(best.recipe, statistics)
-        save_model(run.state.builder.build(frozen), output / BEST_MODEL, source=request.model_path)
-    write_text(output / "recipe.json", frozen.to_json())
-    write_text(output / "split.json", split_text(run))
+        save_model(run.state.builder.build(frozen), folder / BEST_MODEL, source=request.model_path)
+    write_text(folder / "recipe.json", frozen.to_json())
+    write_text(folder / "split.json", split_text(run))
 
 
 def _write_unchanged(model: onnx.ModelProto, source: Path | None, target: Path) -> None:

@@ -12,10 +12,14 @@ from autocompress.api.explain import explanation
 from autocompress.api.feeds import bound_model, random_feeds
 from autocompress.api.latency_model import LatencyModel, open_latency_model
 from autocompress.api.operators import compute_dtype, parameters, shape_text
-from autocompress.errors import ConfigError, ModelError, RuntimeFailure
+from autocompress.api.profiling import operators_to_profile
+from autocompress.errors import ConfigError, ModelError, RuntimeFailure, TableError
 from autocompress.graph.model import load_model, model_bytes, size_bytes
 from autocompress.latency.journal import TableFile
+from autocompress.latency.locate import user_cache
 from autocompress.latency.profile import profile_ops
+from autocompress.latency.survey import survey
+from autocompress.latency.train import train_predictors
 from autocompress.measurement import MeasuredLatency
 from autocompress.progress import NullProgress, Progress
 from autocompress.runtimes import get_runtime
@@ -199,13 +203,13 @@ def profile(
     Raises:
         UserError: when the model or the table cannot be used.
     """
-    from autocompress.api.profiling import operators_to_profile
-
     engine = get_runtime(runtime)
     latency = open_latency_model(engine, threads)
     path = Path(output) if output is not None else latency.writable_table
     watching = progress or NullProgress()
     file = TableFile(path, latency.header)
+    if model is None:
+        return _survey(engine, file, threads, budget_s, watching, latency.device)
     measured = invalid = left = 0
     seconds = 0.0
     for ops in operators_to_profile(engine, model, shapes or {}, batch_size, threads):
@@ -222,6 +226,31 @@ def profile(
         "remaining": left,
         "seconds": seconds,
         "notices": [],
+    }
+
+
+def _survey(
+    engine: Runtime, file: TableFile, threads: int, budget_s: float | None, progress: Progress, device: str
+) -> dict[str, Any]:
+    """Times the zoo and trains predictors on what is known then."""
+    before = len(file.load())
+    outcome = survey(engine, file, threads=threads, budget_s=budget_s, progress=progress)
+    notices = [] if outcome.complete else ["the zoo is not finished; repeat the command to go on where it stopped"]
+    try:
+        folder = user_cache() / "predictors" / file.path.stem
+        train_predictors(file.path, folder, command=f"autocompress predictor train {file.path.name}")
+        notices.append(f"predictors trained on it are in {folder}")
+    except TableError as error:
+        notices.append(str(error))
+    return {
+        "table": str(file.path),
+        "device": device,
+        "records": len(outcome.table),
+        "measured": len(outcome.table) - before,
+        "invalid": sum(not record.valid for record in outcome.table),
+        "remaining": 0 if outcome.complete else None,
+        "seconds": outcome.seconds,
+        "notices": notices,
     }
 
 

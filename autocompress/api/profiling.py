@@ -1,4 +1,4 @@
-"""Which operators ``profile`` times: those of a model and of its quantized forms, or those of the built-in zoo."""
+"""Which operators ``profile --model`` times: those of a model and of its quantized forms."""
 
 from __future__ import annotations
 
@@ -21,18 +21,13 @@ _NONNEGATIVE_RANGE = (0.0, 4.0)
 
 
 def operators_to_profile(
-    engine: Runtime, model: str | Path | None, shapes: Mapping[str, tuple[int, ...]], batch_size: int, threads: int
+    engine: Runtime, model: str | Path, shapes: Mapping[str, tuple[int, ...]], batch_size: int, threads: int
 ) -> Iterator[list[ExecutedOp]]:
-    """Executed operators, with standalone models, in portions.
+    """Executed operators of a model and of its quantized forms, with standalone models, in portions.
 
     Raises:
         ModelError: when the model cannot be used.
     """
-    if model is None:
-        from autocompress.latency.zoo import zoo_operators
-
-        yield from zoo_operators(engine, threads)
-        return
     for proto in model_forms(load_model(model), engine.name):
         bound = bound_model(proto, shapes, batch_size)
         try:

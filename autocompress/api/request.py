@@ -12,6 +12,7 @@ import onnx
 from autocompress.config import RunConfig
 from autocompress.data import DataSpec, data_spec
 from autocompress.errors import ConfigError, NothingToCompress
+from autocompress.evaluate.metrics import check_metric_name
 from autocompress.graph.model import fingerprint, input_specs, load_model, model_bytes, size_bytes
 from autocompress.graph.quantized import has_weights, is_quantized
 
@@ -66,7 +67,9 @@ def settle(
         model, data, metric = config.model, config.data, config.metric
         calibration_data = config.calibration_data
     else:
-        config = _config(model, data, options)
+        config = _config(options, model=model, data=data, calibration_data=calibration_data, metric=metric)
+    if isinstance(metric, str):
+        check_metric_name(metric)
     if model is None or data is None:
         raise ConfigError("no data was given: add --data with an .npz file, a folder of images or module.path:function")
     loaded, path, names = _load(model, example_input)
@@ -112,13 +115,13 @@ def _with_bundled_example(config: RunConfig) -> RunConfig:
     return config.with_example(example.model, example.data, example.preprocess)
 
 
-def _config(model: object, data: object, options: Mapping[str, object]) -> RunConfig:
-    given = dict(options)
-    if isinstance(model, (str, Path)):
-        given["model"] = model
-    if isinstance(data, (str, Path)):
-        given["data"] = data
-    return RunConfig(**given)
+def _config(options: Mapping[str, object], **given: object) -> RunConfig:
+    """What can be written down of a run given from Python: options, paths and names, but no models, arrays, functions.
+
+    Raises:
+        ConfigError: as ``RunConfig`` does.
+    """
+    return RunConfig(**options, **{name: value for name, value in given.items() if isinstance(value, (str, Path))})
 
 
 def _load(model: object, example_input: object) -> tuple[onnx.ModelProto, Path | None, Mapping[str, tuple[str, ...]]]:

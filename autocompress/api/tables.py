@@ -15,8 +15,7 @@ from autocompress.runtimes import get_runtime
 
 def list_tables() -> list[dict[str, Any]]:
     """Every table that ships or is this user's own, and whether it fits this device."""
-    own = sorted((user_cache() / "latency_tables").glob("*.jsonl"))
-    return [_listed(path) for path in (*shipped_tables(), *own)]
+    return [_listed(path) for path in _known_tables()]
 
 
 def show_table(table: str | Path) -> dict[str, Any]:
@@ -69,10 +68,16 @@ def find_table(table: str | Path) -> Path:
     path = Path(table)
     if path.is_file():
         return path
-    for known in (*shipped_tables(), *sorted((user_cache() / "latency_tables").glob("*.jsonl"))):
+    for known in _known_tables():
         if known.stem == str(table) or known.name == str(table):
             return known
     raise TableError(f"there is no latency table {str(table)!r}; see 'autocompress table list', or give a path")
+
+
+def _known_tables() -> list[Path]:
+    own = sorted((user_cache() / "latency_tables").glob("*.jsonl"))
+    # What was observed of whole models lies beside a table and is none itself.
+    return [path for path in (*shipped_tables(), *own) if not path.name.endswith(".models.jsonl")]
 
 
 def _listed(path: Path) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from autocompress.cli.commands import (
     estimate,
     inspect,
     measure,
+    predictor,
     profile,
     report,
     run,
@@ -69,6 +70,7 @@ for _command in (
     app.command(_command.__name__, help=_flowing(_command.__doc__ or ""))(_command)
 app.add_typer(study.app, name="study")
 app.add_typer(table.app, name="table")
+app.add_typer(predictor.app, name="predictor")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

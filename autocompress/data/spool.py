@@ -21,7 +21,7 @@ from pathlib import Path
 
 from autocompress.errors import DataError
 
-CACHE_VARIABLE = "AUTOCOMPRESS_CACHE_DIR"
+CACHE_VARIABLE = "AUTOCOMPRESS_CACHE"
 CACHE_LIMIT_BYTES = 8 << 30
 """Unpacked files beyond this are dropped, least recently used first."""
 
@@ -31,10 +31,10 @@ _IN_USE_S = 3600.0
 
 
 def cache_folder() -> Path:
-    """The first writable one of $AUTOCOMPRESS_CACHE_DIR, $XDG_CACHE_HOME/autocompress, ~/.cache/autocompress, temp.
+    """The first writable one of $AUTOCOMPRESS_CACHE, $XDG_CACHE_HOME/autocompress, ~/.cache/autocompress, temp.
 
     Raises:
-        DataError: when none is writable, or when $AUTOCOMPRESS_CACHE_DIR is set and is not.
+        DataError: when none is writable, or when $AUTOCOMPRESS_CACHE is set and is not.
     """
     chosen = os.environ.get(CACHE_VARIABLE)
     candidates = [Path(chosen)] if chosen else list(_default_folders())
@@ -114,11 +114,15 @@ def ensure_room(folder: Path, needed_bytes: int, what: str) -> None:
     """
     drop_old_entries(keep=folder, needed_bytes=needed_bytes)
     free = shutil.disk_usage(folder).free
-    if free < needed_bytes + _SPARE_BYTES:
-        raise DataError(
-            f"Unpacking {what} needs {needed_bytes / 1e9:.2f} GB in {cache_folder()} but {free / 1e9:.2f} GB are free; "
-            f"free some, set {CACHE_VARIABLE} to another folder, or save the file uncompressed (np.savez)."
-        )
+    if free >= needed_bytes + _SPARE_BYTES:
+        return
+    advice = "free some"
+    if folder.is_relative_to(cache_folder()):
+        advice += f", set {CACHE_VARIABLE} to another folder, or save the file uncompressed (np.savez)"
+    raise DataError(
+        f"Keeping {what} needs {needed_bytes / 1e6:.0f} MB in {folder}, and {_SPARE_BYTES / 1e6:.0f} MB to spare, but "
+        f"{free / 1e6:.0f} MB are free: {advice}."
+    )
 
 
 def drop_old_entries(keep: Path, needed_bytes: int, limit_bytes: int = CACHE_LIMIT_BYTES) -> None:

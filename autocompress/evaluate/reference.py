@@ -97,7 +97,7 @@ def record_reference(
             if not writers:
                 names = tuple(outputs)
                 needed = sum(o.nbytes for o in outputs.values()) * len(wanted) // len(batch)
-                ensure_room(target, needed, "the original's outputs")
+                ensure_room(target, needed, "the original model's outputs")
                 writers = [stack.enter_context(RowWriter(target / f"{k}.npy")) for k in range(len(names))]
             for name, writer in zip(names, writers, strict=True):
                 _append(writer, outputs[name], name, len(batch))

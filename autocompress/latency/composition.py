@@ -7,9 +7,8 @@
 ``t_op`` are times of operators alone, at their fastest.  A whole model is slower: each node starts on cold
 instructions (``per_node``) and on activations that another node wrote (``per_activation_mbyte``), weights beyond what
 the caches hold come from memory on every run (``per_mbyte``; some kernels hide more of that behind arithmetic than
-others), and a run has a cost of its own (``per_model``).  The terms are fitted on the fastest runs of whole models, by
-least squares on relative errors, with no negative term, and then raised by what the usual run takes above the fastest
-on a machine with little else to do.
+others), and a run has a cost of its own (``per_model``).  The terms are fitted on whole models in quiet moments, by
+least squares on relative errors, with no negative term.
 """
 
 from __future__ import annotations
@@ -31,7 +30,6 @@ KINDS = ("conv_float", "conv_int8", "product_float", "product_int8")
 ARITHMETICS = ("float", "int8")
 _CACHED_MBYTES = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 _COVERAGE = 0.9
-_USUAL = 1.02  # median over minimum of repeated runs on a quiet machine
 _FEWEST_TO_FIT = 12
 
 
@@ -101,7 +99,7 @@ class ObservedModel:
         nodes: executed nodes.
         streamed_mbytes: kind of operator -> megabytes of weights read per run.
         activation_mbytes: arithmetic -> megabytes of activations read and written per run.
-        latency_us: its fastest run.
+        latency_us: median of a quiet moment.
         missing: nodes whose time was not measured but taken from others of their kind.
     """
 
@@ -154,7 +152,7 @@ def fit_composition(models: Sequence[ObservedModel]) -> Composition:
         predicted = _columns(tested, held_cached) @ held_terms
         errors += [abs(p / m.latency_us - 1) for p, m in zip(predicted, tested, strict=True)]
     error90 = float(np.quantile(errors, _COVERAGE)) if errors else Composition.relative_error90
-    scale, per_node, per_model, *memory = (float(t) * _USUAL for t in terms)
+    scale, per_node, per_model, *memory = (float(t) for t in terms)
     return Composition(
         scale=scale,
         per_node_us=per_node,

@@ -122,17 +122,17 @@ class _Surveyor:
         ops = self._runtime.executed_ops(model, feeds, threads=self._threads)
         session = self._runtime.load(model, SessionOptions(threads=self._threads))
         todo = self._worth_measuring(ops)
-        fastest_us = [known.latency_us] if known is not None else []
+        slices_us = [known.latency_us] if known is not None else []
         # The model is timed in slices between its operators, so that no single disturbance covers all of them.
         for part in range(_MODEL_SLICES):
-            fastest_us.append(self._time_model(session, feeds))
+            slices_us.append(self._time_model(session, feeds))
             for op in todo[part::_MODEL_SLICES]:
                 self._measure(op)
-        return observe(architecture.family, ops, self._table, min(fastest_us))
+        return observe(architecture.family, ops, self._table, min(slices_us))
 
     def _time_model(self, session: Session, feeds: Feeds) -> float:
         self._steadiness.wait(_PATIENCE_S)
-        return 1e3 * time_session(session, feeds, budget_s=_SLICE_S, min_repeats=_FEWEST_REPEATS).minimum_ms
+        return 1e3 * time_session(session, feeds, budget_s=_SLICE_S, min_repeats=_FEWEST_REPEATS).latency_ms
 
     def _measure(self, op: ExecutedOp) -> None:
         record = measure_op(

@@ -27,7 +27,5 @@ def decode_array(row: Mapping[str, Any]) -> npt.NDArray[Any]:
         KeyError, TypeError, ValueError: when ``row`` is not such a form.
     """
     dtype = np.dtype(str(row["dtype"])).newbyteorder("<")
-    if dtype.hasobject:
-        raise ValueError("arrays of objects are not read")
     flat = np.frombuffer(base64.b64decode(row["base64"], validate=True), dtype)
     return flat.reshape([int(size) for size in row["shape"]]).astype(dtype.newbyteorder("="))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import onnx
 
 from autocompress.graph.index import GraphIndex
+from autocompress.graph.walk import names_read
 from autocompress.passes.quantize.plan import is_transparent
 from autocompress.runtimes.protocol import QuantizationRules
 from autocompress.search.regions import Region
@@ -81,7 +82,7 @@ def _float_read(
         root.get(name, name)
         for node in index.graph.node
         if node.name not in inside and not is_transparent(node, rules)
-        for name in node.input
+        for name in names_read(node)
     }
     return names | {root.get(name, name) for name in index.outputs}
 

@@ -152,25 +152,22 @@ def _beyond_reach(state: SearchState) -> bool:
     return floor_ms > state.budget.latency_ms
 
 
-def _nothing_to_gain(state: SearchState) -> bool:
-    """Whether the best is verified to meet the target and loses nothing on either part."""
+def loses_nothing(state: SearchState, trial: Trial) -> bool:
+    """Whether a trial is verified to meet the target with no loss worth speaking of on either part."""
     assert state.budget is not None
-    order = ranked(state)
-    if not state.budget.has_target or not order or order[0].verification is None:
+    verified = trial.verification
+    if verified is None or not keeps_target(state, trial):
         return False
-    best = order[0]
-    verified = order[0].verification
     slack = 0.1 * state.budget.accuracy_drop
-    return (
-        keeps_target(state, best)
-        and best.evaluated.drop.drop <= slack
-        and verified.drop.drop <= slack
-        and (
-            state.budget.met_by(
-                drop=verified.drop.drop, speedup=verified.speedup.speedup, size_bytes=verified.size_bytes
-            )
-        )
+    met = state.budget.met_by(
+        drop=verified.drop.drop, speedup=verified.speedup.speedup_ci95.low, size_bytes=verified.size_bytes
     )
+    return met and trial.evaluated.drop.drop <= slack and verified.drop.drop <= slack
+
+
+def _nothing_to_gain(state: SearchState) -> bool:
+    assert state.budget is not None
+    return state.budget.has_target and any(loses_nothing(state, trial) for trial in state.ledger.complete)
 
 
 def out_of_allowance(state: SearchState) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from autocompress.errors import CandidateFailed
 from autocompress.search import tasks
-from autocompress.search.explore import keeps_target, ranked
+from autocompress.search.explore import keeps_target, loses_nothing, ranked
 from autocompress.search.state import SearchState
 from autocompress.search.trials import Trial
 
@@ -63,7 +63,8 @@ def conclude(state: SearchState) -> Outcome:
     finalist whose speedup exceeds the target only by less than the interval of its timing is kept in reserve.
     """
     assert state.budget is not None
-    order = ranked(state)
+    # What is verified to lose nothing needs no better.
+    order = sorted(ranked(state), key=lambda trial: not loses_nothing(state, trial))
     # After a stop by the user, what is already verified is emitted at once.
     finalists = order if not state.interrupted else [t for t in order if t.verification is not None] or order[:1]
     for position, trial in enumerate(finalists[:_MOST_FINALISTS]):

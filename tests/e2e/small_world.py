@@ -179,14 +179,15 @@ class Shell:
         return {
             **kept,
             "AUTOCOMPRESS_CACHE": str(self.cache),
-            "AUTOCOMPRESS_CACHE_DIR": str(self.cache / "samples"),
             "OMP_NUM_THREADS": "1",
             "PYTHONUNBUFFERED": "1",
             **self.environment,
         }
 
 
-def interrupt_when(process: subprocess.Popen[str], text: str, sent: int = signal.SIGINT, timeout_s: float = 60.0) -> str:
+def interrupt_when(
+    process: subprocess.Popen[str], text: str, sent: int = signal.SIGINT, timeout_s: float = 60.0
+) -> str:
     """Sends a signal once standard error says ``text``; returns what it had said."""
     assert process.stderr is not None
     said = ""

@@ -213,13 +213,12 @@ def test_the_composition_is_recovered_from_models_that_follow_it() -> None:
         latency = operators + 2.0 * nodes + 5.0 + 40.0 * max(0.0, mbytes - 4.0)
         models.append(ObservedModel(f"family{i % 5}", operators, nodes, {"conv_float": mbytes}, {}, latency))
     fitted = fit_composition(models)
-    usual = fitted.scale
     assert fitted.cached_mbytes == 4.0
-    assert fitted.per_node_us / usual == pytest.approx(2.0, rel=0.05)
-    assert fitted.per_model_us / usual == pytest.approx(5.0, rel=0.3)
-    assert fitted.per_mbyte_us["conv_float"] / usual == pytest.approx(40.0, rel=0.05)
+    assert fitted.per_node_us == pytest.approx(2.0, rel=0.05)
+    assert fitted.per_model_us == pytest.approx(5.0, rel=0.3)
+    assert fitted.per_mbyte_us["conv_float"] == pytest.approx(40.0, rel=0.05)
     assert fitted.relative_error90 < 0.01
-    assert 1.0 <= usual < 1.05
+    assert fitted.scale == pytest.approx(1.0, abs=0.01)
 
 
 def test_anchors_correct_by_what_was_measured() -> None:

@@ -49,6 +49,11 @@ AFTER: dict[str, Make] = {
     "HardSwish": lambda g, x: g.op("HardSwish", x),
     "ReduceMean": lambda g, x: g.op("ReduceMean", x, axes=[1]),
 }
+PRODUCT_AFTER: dict[str, Make] = {
+    **AFTER,
+    "bias": lambda g, x: g.op("Add", x, g.random(12)),
+    "bias and Relu": lambda g, x: g.op("Exp", g.op("Relu", g.op("Add", g.random(12), x))),
+}
 KERNELS = {"MatMulOfActivations": "MatMul", "AddConstant": "Add", "DepthwiseConv": "Conv"}
 
 
@@ -70,17 +75,17 @@ def test_on_images(unit: str, after: str) -> None:
     assert found[f"QLinear{KERNELS.get(unit, unit)}"] == 1
 
 
-@pytest.mark.parametrize("after", AFTER)
+@pytest.mark.parametrize("after", PRODUCT_AFTER)
 @pytest.mark.parametrize("unit", ROWS)
 def test_on_rows(unit: str, after: str) -> None:
-    found = kernels_of(ROWS[unit], (6, 12), AFTER[after])
+    found = kernels_of(ROWS[unit], (6, 12), PRODUCT_AFTER[after])
     assert found["QLinearMatMul"] + found["MatMulIntegerToFloat"] == 1
     assert found["MatMul"] == 0
 
 
-@pytest.mark.parametrize("after", AFTER)
+@pytest.mark.parametrize("after", PRODUCT_AFTER)
 @pytest.mark.parametrize("unit", VECTORS)
 def test_on_vectors(unit: str, after: str) -> None:
-    found = kernels_of(VECTORS[unit], (12,), AFTER[after])
+    found = kernels_of(VECTORS[unit], (12,), PRODUCT_AFTER[after])
     assert found["QLinearMatMul"] + found["MatMulIntegerToFloat"] + found["QGemm"] == 1
     assert not {"MatMul", "Gemm", "FusedMatMul", "FusedGemm"} & set(+found)

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 
 from autocompress.passes.quantize import FP32, INT8, INT8_DYNAMIC, QuantizeConfig
+from autocompress.recipe.builder import CandidateBuilder, prepare
 from autocompress.runtimes import get_runtime
 from autocompress.runtimes.protocol import ExecutedOp
 from autocompress.search.attribution import attribute_ops, is_boundary
@@ -116,6 +118,29 @@ def test_regions_gather_what_converts_for_nothing(study: Study) -> None:
     }
     assert [unit.name for region in regions for unit in region.units] != []
     assert regions[1].outputs == {"t2", "t3", "silu"}
+
+
+def test_what_control_flow_reads_is_read_in_float() -> None:
+    graph = FloatGraph(seed=3)
+    x = graph.conv(graph.input("x", 4, 6, 6), 4, 4, out="captured")
+    bodies = [
+        helper.make_graph(
+            [helper.make_node("Neg", ["captured"], [result], name=result)],
+            result,
+            [],
+            [helper.make_tensor_value_info(result, TensorProto.FLOAT, None)],
+        )
+        for result in ("first", "second")
+    ]
+    chosen = graph.op("ReduceMax", graph.input("chosen", kind=TensorProto.INT32), keepdims=0)
+    chosen = graph.op("Cast", chosen, to=TensorProto.BOOL)
+    y = graph.op("If", chosen, then_branch=bodies[0], else_branch=bodies[1])
+    graph.output(graph.conv(y, 4, 4), graph.conv(x, 4, 4))
+    builder = CandidateBuilder(prepare(graph.model()), "onnxruntime", "")
+    regions = find_regions(builder.quantizer.units)
+    found = {b.tensor: b for b in find_boundaries(builder.prepared, regions, builder.rules, {})}
+    assert found["captured"].float_reader
+    assert len(found["captured"].consumers) == 1
 
 
 def test_boundaries_connect_regions(study: Study) -> None:

@@ -27,6 +27,8 @@ VARIANTS: tuple[Variant, ...] = (
     Variant("int8_signed", int8_share=1.0, activation_dtype="int8", every=2, seed=5),
     Variant("int8_per_tensor", int8_share=1.0, weight_dtype="uint8", per_channel=False, uneven=True, every=3, seed=6),
     Variant("int8_dynamic", int8_share=1.0, dynamic=True, seed=7),
+    Variant("narrow", width=0.75, uneven=True, every=2, seed=8),
+    Variant("narrow_int8", int8_share=1.0, width=0.75, uneven=True, every=2, seed=9),
 )
 
 
