@@ -58,9 +58,7 @@ def emit(run: OpenRun, outcome: Outcome) -> Emission:
 
 
 def _publish(made: Path, output: Path) -> None:
-    """Moves complete files into place, so that a full disk or a kill does not leave half of one result and half of
-    another.
-    """
+    """Moves complete files into place, so that a full disk or a kill does not mix two results."""
     try:
         for file in sorted(path for path in made.rglob("*") if path.is_file()):
             target = output / file.relative_to(made)

@@ -328,3 +328,40 @@ def test_dynamic_ops_become_one_kernel(runtime: Runtime, per_channel: bool) -> N
         types = op_types(runtime, graph, {"x": (2, 8, 64)}, output)
         assert len(types) <= 2, types
         assert "MatMulInteger" not in types
+
+
+def float_layer(graph: QdqGraph, op_type: str, x: str) -> tuple[str, tuple[int, ...]]:
+    def constant(*shape: int) -> str:
+        return graph.constant(graph.rng.standard_normal(shape).astype(np.float32))
+
+    if op_type == "Gemm":
+        return graph.op("Gemm", [x, constant(32, 64), constant(32)], transB=1)[0], (4, 64)
+    if op_type == "MatMul":
+        return graph.op("MatMul", [x, constant(64, 32)])[0], (2, 4, 64)
+    assert op_type in ("Conv", "ConvTranspose"), f"add {op_type} to this test"
+    return graph.op(op_type, [x, constant(16, 16, 3, 3), constant(16)], kernel_shape=[3, 3])[0], _SHAPE
+
+
+def quantizes_weights(runtime: Runtime, graph: QdqGraph, shape: tuple[int, ...], output: str) -> bool:
+    ops = runtime.executed_ops(graph.model({"x": shape}, [output]), feeds_for({"x": shape}), standalone=False)
+    return any(t is not None and t.constant and t.dtype == "int8" for op in ops for t in op.signature.inputs)
+
+
+def test_which_float_layers_between_integers_the_runtime_quantizes_on_its_own(runtime: Runtime) -> None:
+    for op_type in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
+        graph = QdqGraph()
+        result, shape = float_layer(graph, op_type, graph.qdq("x"))
+        taken = quantizes_weights(runtime, graph, shape, graph.qdq(result, 0.05))
+        assert taken == (op_type in runtime.quantization.requantized_ops), op_type
+
+
+def test_a_dequantize_with_a_scale_per_channel_keeps_a_layer_float(runtime: Runtime) -> None:
+    for op_type in sorted(runtime.quantization.requantized_ops):
+        graph = QdqGraph()
+        _, shape = float_layer(QdqGraph(), op_type, "x")
+        (quantized,) = graph.op("QuantizeLinear", ["x", graph.constant(np.float32(0.02)), graph.constant(np.uint8(0))])
+        scales = graph.constant(np.full(shape[1], 0.02, np.float32))
+        zeros = graph.constant(np.zeros(shape[1], np.uint8))
+        (x,) = graph.op("DequantizeLinear", [quantized, scales, zeros], axis=1)
+        result, _ = float_layer(graph, op_type, x)
+        assert not quantizes_weights(runtime, graph, shape, graph.qdq(result, 0.05)), op_type
