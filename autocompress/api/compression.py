@@ -76,11 +76,7 @@ def compress(
         options=options,
     )
     with quiet_optuna(), open_run(request, watching) as run:
-        try:
-            return _result(request, run, emit(run, _search(request, run)))
-        except BaseException as error:
-            run.failed(error)
-            raise
+        return _result(request, run, emit(run, _search(request, run)))
 
 
 def _search(request: Request, run: OpenRun) -> Outcome:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -58,14 +61,26 @@ def emit(run: OpenRun, outcome: Outcome) -> Emission:
 
 
 def _publish(made: Path, output: Path) -> None:
-    """Moves complete files into place, so that a full disk or a kill does not mix two results."""
+    """Moves complete files into place, so that neither a full disk nor another run mixes two results."""
     try:
-        for file in sorted(path for path in made.rglob("*") if path.is_file()):
-            target = output / file.relative_to(made)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(file, target)
+        with _alone_in(output):
+            for file in sorted(path for path in made.rglob("*") if path.is_file()):
+                target = output / file.relative_to(made)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(file, target)
     except OSError as error:
         raise StorageError(f"{output} cannot be written ({error.strerror}); give another --output") from error
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _write_model(run: OpenRun, best: Trial | None, folder: Path) -> None:

@@ -68,6 +68,11 @@ def estimate(
         "table": latency.table_name,
         "notices": list(latency.notices),
     }
+    unknown = sorted({op.signature.op_type for op in estimator.unknown(ops)})
+    if unknown:
+        document["notices"].append(
+            f"neither table nor forest knows {', '.join(unknown)}: priced by a stated bound only"
+        )
     if explain:
         document["ops"] = explanation(ops, estimator)
     return document

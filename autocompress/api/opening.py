@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import Executor
@@ -20,6 +19,7 @@ from autocompress.api.latency_model import LatencyModel, open_latency_model
 from autocompress.api.places import data_folder
 from autocompress.api.request import Request
 from autocompress.api.resume import restore
+from autocompress.api.scratch import scratch_folder
 from autocompress.api.versions import installed_versions
 from autocompress.data import Split, open_source, split_groups, split_samples
 from autocompress.errors import AutocompressError, StorageError
@@ -114,8 +114,7 @@ def open_run(request: Request, progress: Progress, *, announce: bool = True) -> 
     _check_keeps_model(request)
     _check_writable(config.output)
     with contextlib.ExitStack() as stack:
-        work = Path(tempfile.mkdtemp(prefix=".work-", dir=config.output))
-        stack.callback(shutil.rmtree, work, ignore_errors=True)
+        work = stack.enter_context(scratch_folder(config.output))
         store = stack.enter_context(open_store(config.storage, create=not config.resume))
         prepared = prepare(request.model)
         spec = _workbench(request, work, split, prepared, latency)
@@ -131,11 +130,16 @@ def open_run(request: Request, progress: Progress, *, announce: bool = True) -> 
             stopwatch=Stopwatch(config.timeout_s),
         )
         _begin(request, store, name, runtime, latency, state, recorder)
-        if announce:
-            progress.notice(f"study {name!r} is kept in {store.location}")
-        for text in latency.notices:
-            state.notice(text)
-        yield OpenRun(request, name, store, state, spec, split, latency, recorder, command_line(config))
+        run = OpenRun(request, name, store, state, spec, split, latency, recorder, command_line(config))
+        try:
+            if announce:
+                progress.notice(f"study {name!r} is kept in {store.location}")
+            for text in latency.notices:
+                state.notice(text)
+            yield run
+        except BaseException as error:
+            run.failed(error)
+            raise
 
 
 def _split(request: Request) -> Split:

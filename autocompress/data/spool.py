@@ -92,11 +92,12 @@ def _remove_if_owner(folder: Path, owner: int) -> None:
 def _sweep_dead_sessions(parent: Path) -> None:
     for folder in parent.glob(f"{socket.gethostname()}-*-*"):
         pid = folder.name.split("-")[-2]
-        if pid.isdigit() and not _alive(int(pid)):
+        if pid.isdigit() and not process_alive(int(pid)):
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _alive(pid: int) -> bool:
+def process_alive(pid: int) -> bool:
+    """Whether a process of this host is there."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

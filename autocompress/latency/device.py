@@ -48,7 +48,7 @@ class Device:
     @property
     def slug(self) -> str:
         """Short name for files: vendor, microarchitecture and the strongest instruction set."""
-        strongest = max(self.isa, key=_TELLING_ISA.index, default="baseline").replace("_", "")
+        strongest = max(self.isa, key=_strength, default="baseline").replace("_", "")
         return re.sub(r"[^a-z0-9-]+", "", f"{self.vendor}-{self.microarchitecture}-{strongest}".lower())
 
     def to_dict(self) -> dict[str, Any]:
@@ -95,6 +95,11 @@ def identify_device(cpuinfo: str | None = None) -> Device:
         isa=tuple(sorted(flag for flag in _TELLING_ISA if flag in flags)),
         cores=_usable_cores(),
     )
+
+
+def _strength(flag: str) -> int:
+    """Rank among instruction sets; what a newer version wrote into a table and this one does not know comes last."""
+    return _TELLING_ISA.index(flag) if flag in _TELLING_ISA else -1
 
 
 def _first_processor(cpuinfo: str) -> dict[str, str]:

@@ -107,5 +107,11 @@ def shipped_predictors_folder(header: TableHeader) -> Path | None:
     return _with_card(shipped_folder("predictors") / header.stem)
 
 
+def other_predictors(runtime: str) -> list[Path]:
+    """Folders of predictors that ship for a runtime, whatever the device, version and thread count, by name."""
+    cards = sorted(shipped_folder("predictors").glob(f"*-{runtime}-*/card.json"))
+    return [card.parent for card in cards]
+
+
 def _with_card(folder: Path) -> Path | None:
     return folder if (folder / "card.json").is_file() else None

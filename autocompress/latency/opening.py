@@ -13,12 +13,14 @@ from autocompress.latency.locate import (
     LocatedTable,
     cached_table_path,
     forced_table,
+    other_predictors,
     own_predictors_folder,
     shipped_predictors_folder,
     shipped_table,
 )
 from autocompress.latency.predictor import Predictors, load_predictors, table_hash
 from autocompress.latency.profile import ProfileOutcome, new_header, profile_ops, with_constants
+from autocompress.latency.roofline import Roofline
 from autocompress.latency.table import LatencyTable, TableHeader
 from autocompress.progress import NullProgress, Progress
 from autocompress.runtimes.protocol import ExecutedOp, Runtime
@@ -35,6 +37,7 @@ class LatencySource:
         base: the table that ships or was forced; None if there is none.
         file: the user's own table, which operators are profiled into.
         predictors: forests; None if there are none.
+        foreign: whether the forests were trained for another device, version or thread count.
         notices: sentences about what does not fit.
     """
 
@@ -44,6 +47,7 @@ class LatencySource:
     base: LocatedTable | None
     file: TableFile
     predictors: Predictors | None
+    foreign: bool
     notices: tuple[str, ...]
 
     def profile(
@@ -83,7 +87,11 @@ class LatencySource:
 
     def estimator(self) -> LatencyEstimator:
         """An estimator that knows everything measured so far."""
-        return LatencyEstimator(self.table(), self.predictors)
+        table = self.table()
+        if self.predictors is None or not self.foreign:
+            return LatencyEstimator(table, self.predictors)
+        constants = table.header.constants or self.header.constants
+        return LatencyEstimator(table, self.predictors.transferred(Roofline.from_constants(constants), table))
 
 
 def open_latency(
@@ -112,12 +120,16 @@ def open_latency(
     notices = list(base.notices) if base else []
     trained_on = base.path if base else None
     predictors = _predictors(base.table.header if base else header, trained_on, path, notices)
+    foreign = False
+    if predictors is None:
+        predictors = _foreign_predictors(runtime, notices)
+        foreign = predictors is not None
     progress = progress or NullProgress()
     header = _with_constants(runtime, header, base, path)
     for notice in notices:
         progress.notice(notice)
     return LatencySource(
-        runtime, threads, header, base, TableFile(path, header, progress.notice), predictors, tuple(notices)
+        runtime, threads, header, base, TableFile(path, header, progress.notice), predictors, foreign, tuple(notices)
     )
 
 
@@ -144,7 +156,25 @@ def _predictors(header: TableHeader, trained_on: Path | None, own: Path, notices
         folder = shipped_predictors_folder(header)
         if folder is not None:
             return load_predictors(folder, trained_on)
-        notices.append(f"no predictors for {header.stem}; operators that no table has are priced by a bound only")
     except TableError as error:
-        notices.append(f"{error}; until then operators that no table has are priced by a bound only")
+        notices.append(str(error))
+    return None
+
+
+def _foreign_predictors(runtime: Runtime, notices: list[str]) -> Predictors | None:
+    """Forests of another device, for want of ones for this."""
+    for folder in reversed(other_predictors(runtime.name)):
+        try:
+            predictors = load_predictors(folder)
+        except TableError as error:
+            notices.append(str(error))
+            continue
+        notices.append(
+            f"no predictors were trained for this device; those in {folder.name} are used, corrected by what is "
+            f"measured here, and their intervals are wide"
+        )
+        return predictors
+    notices.append(
+        f"there are no predictors for {runtime.name}: operators that no table has are priced by a bound only"
+    )
     return None

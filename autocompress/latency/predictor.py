@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from autocompress.latency.composition import Composition
 from autocompress.latency.families import family_of
 from autocompress.latency.features import FEATURES
 from autocompress.latency.forest import SPREAD_FLOOR, FittedForest, inputs_of
+from autocompress.latency.record import LatencyRecord
 from autocompress.latency.roofline import Roofline
 from autocompress.latency.table import write_atomically
 from autocompress.runtimes.onnxruntime_session import OnnxRuntimeSession
@@ -34,6 +35,8 @@ FORMAT = "autocompress latency predictors"
 SCHEMA = 1
 CARD = "card.json"
 FloatArray = npt.NDArray[np.float64]
+_FEWEST_TO_CORRECT = 4
+_WIDENING_ELSEWHERE = 4.0  # forests were wrong by about that much more on a device they were not trained for
 
 
 @dataclass(frozen=True)
@@ -57,19 +60,59 @@ class Predictors:
     Args:
         card: contents of card.json.
         models: family -> serialized ONNX; loaded when first asked for.
+        roofline: constants of the device that is predicted for; those of the card when left out.
+        corrections: family -> log of the factor on predictions, "" for all other families; none when left out.
+        widening: factor on the half width of intervals.
     """
 
-    def __init__(self, card: Mapping[str, Any], models: Mapping[str, bytes]) -> None:
+    def __init__(
+        self,
+        card: Mapping[str, Any],
+        models: Mapping[str, bytes],
+        *,
+        roofline: Roofline | None = None,
+        corrections: Mapping[str, float] | None = None,
+        widening: float = 1.0,
+    ) -> None:
         self.card = card
-        self.roofline = Roofline.from_constants(card["constants"])
+        self.roofline = roofline or Roofline.from_constants(card["constants"])
         self.composition = Composition.from_dict(card["composition"])
         self._models = models
+        self._corrections = corrections or {"": 0.0}
+        self._widening = widening
         self._sessions: dict[str, OnnxRuntimeSession] = {}
 
     @property
     def families(self) -> frozenset[str]:
         """Families that have a forest."""
         return frozenset(self._models)
+
+    def transferred(self, roofline: Roofline, measured: Iterable[LatencyRecord]) -> Predictors:
+        """These forests for another device.
+
+        They predict ratios to the roofline bound, which change less from device to device than times do; what they
+        get wrong there is corrected by the median, family by family, of what was measured there.
+
+        Args:
+            roofline: constants of the other device.
+            measured: records of the other device.
+        """
+        plain = Predictors(self.card, self._models, roofline=roofline)
+        records = [r for r in measured if r.valid]
+        errors: dict[str, list[float]] = defaultdict(list)
+        for record, prediction in zip(records, plain.predict([r.signature for r in records]), strict=True):
+            if prediction is not None:
+                error = float(np.log(record.minimum_us / prediction.latency_us))
+                errors[family_of(record.signature)].append(error)
+                errors[""].append(error)
+        corrections = {family: float(np.median(e)) for family, e in errors.items() if len(e) >= _FEWEST_TO_CORRECT}
+        return Predictors(
+            self.card,
+            self._models,
+            roofline=roofline,
+            corrections={"": 0.0, **corrections},
+            widening=_WIDENING_ELSEWHERE,
+        )
 
     def predict(self, signatures: Sequence[OpSignature]) -> list[Prediction | None]:
         """Predictions in the given order; None where the operator's family has no forest."""
@@ -89,8 +132,8 @@ class Predictors:
         row = self.card["families"][family]
         trees = self._session(family).run({"features": inputs_of(signatures, row["offsets"])})["trees"].astype(float)
         bound = np.asarray([self.roofline.bound_us(s) for s in signatures])
-        centre = trees.mean(axis=1)
-        half = (trees.std(axis=1) + SPREAD_FLOOR) * row["interval_scale"]
+        centre = trees.mean(axis=1) + self._corrections.get(family, self._corrections[""])
+        half = (trees.std(axis=1) + SPREAD_FLOOR) * row["interval_scale"] * self._widening
         return [
             Prediction(float(b * np.exp(c)), float(b * np.exp(c - h)), float(b * np.exp(c + h)))
             for b, c, h in zip(bound, centre, half, strict=True)

@@ -28,7 +28,7 @@ _FEWEST_REPEATS = 3
 _PATIENCE_S = 1.0
 _UNSTABLE = 1.5
 # Mixed models have many conversions alike; more of them teach a forest nothing.
-_FAMILY_LIMIT = 700
+_FAMILY_LIMIT = 800
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ def rank(
     """Evaluated trials, best first; those that keep no limit at all are still listed, last.
 
     With a target: first those that meet it safely, then those that just meet it, each by expected drop; then the others
-    within the accuracy limit, fastest first.  Without a target: those within the accuracy limit, fastest first.
+    within the accuracy limit, fastest first (smallest first, where only a size is asked for).  Without a target: those within the accuracy limit, fastest first.
 
     Args:
         trials: complete trials.
@@ -58,6 +58,8 @@ def rank(
         if budget.has_target and fast and small:
             safe = budget.latency_ms is None or latency <= budget.latency_ms * (1 - _TIMING_MARGIN)
             return (0.0 if safe else 0.5, drop, latency, position)
+        if budget.latency_ms is None and budget.size_bytes is not None:
+            return (1.0, trial.evaluated.size_bytes, drop, position)
         return (1.0, latency, drop, position)
 
     return [trials[i] for i in sorted(range(len(trials)), key=key)]

@@ -56,9 +56,7 @@ def dynamic_schemes(space: SearchSpace, kernels: Sequence[dict[str, object]]) ->
 def kernel_choices(space: SearchSpace) -> list[dict[str, object]]:
     """Every combination of the choices that select integer kernels (and so decide speed)."""
     values = [space.scheme[name] for name in KERNEL_FIELDS]
-    combined = [dict(zip(KERNEL_FIELDS, combination, strict=True)) for combination in itertools.product(*values)]
-    # Integer kernels take one zero point for all channels, so asymmetric weights are per tensor.
-    return [c for c in combined if not (c["weight_dtype"] == "uint8" and c["weight_granularity"] == "per_channel")]
+    return [dict(zip(KERNEL_FIELDS, combination, strict=True)) for combination in itertools.product(*values)]
 
 
 def best_schemes(screened: Sequence[Screened], keep: int) -> list[Screened]:

@@ -34,6 +34,18 @@ def run_search(state: SearchState) -> Outcome:
         if state.scorer is None or not state.ledger.complete:
             raise
         state.interrupted = True
+    try:
+        return _conclude(state)
+    except KeyboardInterrupt:
+        if state.interrupted:
+            raise  # asked for a second time: at once
+        state.interrupted = True
+        return _conclude(state)
+
+
+def _conclude(state: SearchState) -> Outcome:
+    if state.interrupted:
+        state.progress.notice("stopping with the best so far; Ctrl-C again stops at once and keeps nothing")
     state.stop_reason = state.stop_reason or explore.out_of_allowance(state) or "stopped by the user"
     return conclude(state)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 from autocompress.errors import CandidateFailed, NothingToCompress
 from autocompress.passes.quantize import FP32, INT8, INT8_DYNAMIC, QuantizeConfig
 from autocompress.recipe.recipe import Recipe
+from autocompress.runtimes.protocol import ExecutedOp
 from autocompress.search import tasks
 from autocompress.search.accuracy_predictor import AccuracyPredictor
 from autocompress.search.budget import make_budget
@@ -90,6 +92,7 @@ def price(state: SearchState) -> None:
         state.baseline_ops = list(state.executor.submit(tasks.executed_baseline).result())
         state.baseline_estimate = state.estimator.estimate(state.baseline_ops)
         state.prices = fit_prices(state.builder, state.regions, probes, state.estimator, state.elements)
+        _say_what_is_unknown(state, [*state.baseline_ops, *probes[INT8].ops])
 
 
 def screen(state: SearchState) -> None:
@@ -154,6 +157,15 @@ def _set_up_predictors(state: SearchState, scheme_damage: float) -> None:
     features = RecipeFeatures(state.damage, values, relative)
     predictor = AccuracyPredictor(state.settings.seed, prior_scale=max(state.settings.max_accuracy_drop, 1e-3))
     state.scorer = Scorer(state.regions, state.prices, features, predictor)
+
+
+def _say_what_is_unknown(state: SearchState, ops: Sequence[ExecutedOp]) -> None:
+    assert state.estimator is not None
+    unknown = sorted({op.signature.op_type for op in state.estimator.unknown(ops)})
+    if unknown:
+        state.notice(
+            f"neither table nor forest knows {', '.join(unknown)} on this device: their latency is a stated bound only"
+        )
 
 
 def _affordable_samples(state: SearchState, measurements: int, choices: tuple[int, ...]) -> int:

@@ -14,8 +14,9 @@ from autocompress.graph.signature import OpSignature, TensorType
 from autocompress.latency.composition import ObservedModel, fit_composition
 from autocompress.latency.estimator import BOUND, FOREST, TABLE, LatencyEstimator, anchor_factor, re_anchor
 from autocompress.latency.opening import open_latency
-from autocompress.latency.predictor import CARD, load_predictors
+from autocompress.latency.predictor import CARD, Predictors, load_predictors
 from autocompress.latency.profile import profile_ops
+from autocompress.latency.roofline import Roofline
 from autocompress.latency.survey import survey
 from autocompress.latency.table import LatencyTable
 from autocompress.latency.train import train_predictors
@@ -23,6 +24,7 @@ from autocompress.latency.whole_models import load_models, models_path
 from autocompress.measurement import EstimatedLatency, Interval, MeasuredLatency
 from autocompress.runtimes import get_runtime
 from autocompress.runtimes.protocol import ExecutedOp
+from autocompress.runtimes.replay import NominalDevice, ReplayRuntime
 from autocompress.runtimes.timing import time_session
 
 sys.path.append(str(Path(__file__).parent))
@@ -271,3 +273,22 @@ def test_two_thousand_estimates_of_known_operators_take_a_second(surveyed: Path)
     for _ in range(50):
         estimator.estimate(ops)
     assert (time.thread_time() - start) / 50 < 5e-3
+
+
+def test_forests_of_another_device_are_corrected_by_what_is_measured_here(surveyed: Path, tmp_path: Path) -> None:
+    slow = ReplayRuntime(device=NominalDevice(20e9, 2.0, 5e9, 4e-6))
+    known = profile_ops(slow, executed("ds_cnn", "fp32", slow), table_file(tmp_path, slow)).table
+    here = load_predictors(surveyed.parent / "predictors", surveyed)
+    there = here.transferred(Roofline.from_constants(known.header.constants), known)
+    probes = [op.signature for op in executed("resnet_cifar", "pruned")]
+    truth = np.asarray([1e6 * slow.device.seconds(s, 1) for s in probes])
+
+    def log_error(predictors: Predictors) -> float:
+        found = [p.latency_us if p else np.nan for p in predictors.predict(probes)]
+        return float(np.nanmedian(np.abs(np.log(np.asarray(found) / truth))))
+
+    assert log_error(there) < 0.3 < log_error(here)
+    (one,), (other,) = here.predict(probes[:1]), there.predict(probes[:1])
+    assert one is not None
+    assert other is not None
+    assert other.high_us / other.latency_us > one.high_us / one.latency_us

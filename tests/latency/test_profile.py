@@ -8,10 +8,11 @@ from pathlib import Path
 import onnx
 import pytest
 
-from autocompress.errors import RuntimeFailure
+from autocompress.errors import RuntimeFailure, TableError
 from autocompress.latency.profile import profile_ops
 from autocompress.latency.roofline import Roofline, measure_roofline
 from autocompress.latency.slope import time_operator
+from autocompress.latency.steadiness import Steadiness
 from autocompress.latency.table import LatencyTable
 from autocompress.runtimes import get_runtime
 from autocompress.runtimes.protocol import ExecutedOp, SessionOptions
@@ -147,3 +148,32 @@ def test_a_failing_runtime_does_not_end_the_profile(tmp_path: Path) -> None:
     outcome = profile_ops(Failing(), executed("mlp", "fp32"), table_file(tmp_path, runtime))
     assert outcome.invalid == outcome.measured > 0
     assert all("out of memory" in (r.invalid_reason or "") for r in outcome.table)
+
+
+class Busy(ReplayRuntime):
+    """A device that is disturbed nearly all the time, by its real clock."""
+
+    def load(self, model: bytes | str, options: SessionOptions | None = None) -> object:  # type: ignore[override]
+        session = super().load(model, options or SessionOptions())
+        session.clock = "cpu"
+        steps = iter(range(1_000_000))
+        plain = session.time_runs
+        session.time_runs = lambda feeds, runs=1: plain(feeds, runs) * (1.0 if next(steps) < 12 else 2.0)  # type: ignore[method-assign]
+        return session
+
+
+def test_an_unstable_clock_is_refused(tmp_path: Path) -> None:
+    from autocompress.latency.survey import survey
+
+    file = table_file(tmp_path, get_runtime("replay"))
+    with pytest.raises(TableError, match=r"too disturbed to be profiled: equal work usually takes 2\.0 times"):
+        survey(Busy(), file, models=[])
+
+
+def test_steadiness_tells_disturbed_moments_from_quiet_ones() -> None:
+    steady = Steadiness(get_runtime("replay"))
+    assert steady.is_steady()
+    assert steady.wait(0.0)
+    busy = Steadiness(Busy())
+    assert busy.slowdown() == pytest.approx(2.0)
+    assert not busy.wait(0.05)

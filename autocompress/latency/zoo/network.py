@@ -76,6 +76,7 @@ class Network:
         self._weights: list[onnx.TensorProto] = []
         self._inputs: list[onnx.ValueInfoProto] = []
         self._quantized: dict[str, str] = {}
+        self._stored: dict[str, tuple[str, npt.NDArray[np.generic]]] = {}
         self._lowest: set[str] = set()
         self._widths: dict[int, int] = {}
 
@@ -144,7 +145,8 @@ class Network:
         height, width = kernel if isinstance(kernel, tuple) else (kernel, kernel)
         integer = self.is_integer()
         shape = (channels, x.shape[1] // group, height, width)
-        operands = [self._dequantized(x) if integer else x.name, *self._weight_and_bias(shape, 0, integer)]
+        operands = [self._dequantized(x) if integer else self._kept_float(x, group * shape[1])]
+        operands += self._weight_and_bias(shape, 0, integer)
         pads = [dilation * (height - 1) // 2, dilation * (width - 1) // 2]
         attributes: dict[str, object] = {
             "kernel_shape": [height, width], "strides": [stride, stride], "pads": [*pads, *pads], "group": group,
@@ -164,6 +166,7 @@ class Network:
             return self.activate(Value(self._dynamic_product(x, features), shape), act, integer=False)
         source = self._dequantized(x) if integer else x.name
         if len(x.shape) == 2:
+            source = source if integer else self._kept_float(x, inner)
             name = self._add("Gemm", [source, *self._weight_and_bias((features, inner), 0, integer)], transB=1)
             return self.activate(Value(name, shape), act, integer=integer)
         weight, bias = self._weight_and_bias((inner, features), 1, integer, float_bias=True)
@@ -218,13 +221,24 @@ class Network:
             return self._quantized[x.name]
         dtype = np.dtype(self.variant.activation_dtype)
         smallest = int(np.iinfo(dtype).min)
-        parameters = [self._constant(_SCALE), self._constant(np.asarray(smallest if lowest else smallest + 128, dtype))]
+        zero = np.asarray(smallest if lowest else smallest + 128, dtype)
+        parameters = [self._constant(_SCALE), self._constant(zero)]
         quantized = self._add("QuantizeLinear", [x.name, *parameters])
         name = self._add("DequantizeLinear", [quantized, *parameters])
         self._quantized[x.name] = self._quantized[name] = name
+        self._stored[name] = (quantized, zero)
         if lowest:
             self._lowest.add(name)
         return name
+
+    def _kept_float(self, x: Value, channels: int) -> str:
+        """The name of ``x`` for a layer that stays float: dequantized per channel, lest the runtime quantize it."""
+        if x.name not in self._stored:
+            return x.name
+        quantized, zero = self._stored[x.name]
+        scales = np.full(channels, float(_SCALE), np.float32)
+        parameters = [self._constant(scales), self._constant(np.full(channels, zero))]
+        return self._add("DequantizeLinear", [quantized, *parameters], axis=1)
 
     def _weight_and_bias(
         self, shape: tuple[int, ...], axis: int, integer: bool, *, float_bias: bool = False
