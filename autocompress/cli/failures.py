@@ -3,19 +3,22 @@
 typer.Exit              its code                a command decided (0, or 3: target not reached)
 TyperException          2   one sentence        wrong usage
 AutocompressError       its exit_code, sentence deliberate refusals: see autocompress.errors
-KeyboardInterrupt       130                     Ctrl-C where there was no best result to keep
+KeyboardInterrupt       130                     Ctrl-C or SIGTERM where there was no best result to keep
 BrokenPipeError         141                     whoever read our output is gone
 anything else           1   one sentence        our fault; the traceback goes to a file
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
+import signal
 import sys
 import tempfile
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import typer
@@ -51,7 +54,8 @@ def exit_code_of(command: Command, arguments: Sequence[str] | None = None) -> in
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = _run(command, given)
+        with _termination_interrupts():
+            code = _run(command, given)
         sys.stdout.flush()
     except BrokenPipeError:
         _drop_stdout()
@@ -68,6 +72,19 @@ def exit_code_of(command: Command, arguments: Sequence[str] | None = None) -> in
         _trace_if_debugging()
         return 1
     return code
+
+
+@contextlib.contextmanager
+def _termination_interrupts() -> Iterator[None]:
+    """Lets SIGTERM (``kill``, ``timeout``, a container that stops) end a command as cleanly as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _run(command: Command, arguments: list[str]) -> int:

@@ -103,13 +103,13 @@ def ranked(state: SearchState) -> list[Trial]:
     complete = state.ledger.complete
     if not complete:
         return []
-    assert state.scorer is not None and state.budget is not None
+    assert state.scorer is not None
     mean, deviation = state.scorer.predictor.predict(state.scorer.features([t.recipe for t in complete]))
     expected = [
         expected_drop(t.evaluated.drop.drop, standard_error(t), float(m), float(d))
         for t, m, d in zip(complete, mean, deviation, strict=True)
     ]
-    return rank(complete, expected, [state.latency_ms(t) for t in complete], state.budget)
+    return rank(complete, expected, [state.latency_ms(t) for t in complete], state.steering)
 
 
 def explore(state: SearchState) -> None:
@@ -144,30 +144,28 @@ def explore(state: SearchState) -> None:
 
 def _beyond_reach(state: SearchState) -> bool:
     """Whether the target is faster than anything that the anchored prices allow, by more than their error."""
-    assert state.budget is not None and state.prices is not None
-    if state.budget.latency_ms is None or len(state.ledger.complete) < _ENOUGH_TO_JUDGE:
+    assert state.prices is not None
+    if state.steering.latency_ms is None or len(state.ledger.complete) < _ENOUGH_TO_JUDGE:
         return False
     fastest_seen = min(state.latency_ms(trial) for trial in state.ledger.complete)
     floor_ms = min(_fastest_ms(state) * (1 - state.prices.relative_error), fastest_seen)
-    return floor_ms > state.budget.latency_ms
+    return floor_ms > state.steering.latency_ms
 
 
 def loses_nothing(state: SearchState, trial: Trial) -> bool:
     """Whether a trial is verified to meet the target with no loss worth speaking of on either part."""
-    assert state.budget is not None
     verified = trial.verification
-    if verified is None or not keeps_target(state, trial):
+    if state.settings.deterministic or verified is None or not keeps_target(state, trial):
         return False
-    slack = 0.1 * state.budget.accuracy_drop
-    met = state.budget.met_by(
+    slack = 0.1 * state.steering.accuracy_drop
+    met = state.steering.met_by(
         drop=verified.drop.drop, speedup=verified.speedup.speedup_ci95.low, size_bytes=verified.size_bytes
     )
     return met and trial.evaluated.drop.drop <= slack and verified.drop.drop <= slack
 
 
 def _nothing_to_gain(state: SearchState) -> bool:
-    assert state.budget is not None
-    return state.budget.has_target and any(loses_nothing(state, trial) for trial in state.ledger.complete)
+    return state.steering.has_target and any(loses_nothing(state, trial) for trial in state.ledger.complete)
 
 
 def out_of_allowance(state: SearchState) -> str:
@@ -180,7 +178,7 @@ def out_of_allowance(state: SearchState) -> str:
 
 
 def _next_round(state: SearchState) -> tuple[list[Proposal], list[tuple[Proposal, str]]]:
-    assert state.scorer is not None and state.encoding is not None and state.budget is not None
+    assert state.scorer is not None and state.encoding is not None
     best = ranked(state)[:8]
     parents = [state.encoding.to_params(t.recipe) for t in best] + _spread_parents(state)
     with state.stopwatch.stage("search"):
@@ -196,7 +194,7 @@ def _next_round(state: SearchState) -> tuple[list[Proposal], list[tuple[Proposal
         measured = [(t.evaluated.drop.drop, state.latency_ms(t)) for t in state.ledger.complete]
         reference = _reference(state)
         kept, rejected = _without_hopeless(state, fresh)
-        chosen = choose(kept, measured, state.budget, reference, count=2 * state.settings.workers, margin=_MARGIN)
+        chosen = choose(kept, measured, state.steering, reference, count=2 * state.settings.workers, margin=_MARGIN)
     return chosen, rejected[:_PRUNED_PER_ROUND]
 
 
@@ -204,28 +202,30 @@ def _without_hopeless(
     state: SearchState, proposals: Sequence[Proposal]
 ) -> tuple[list[Proposal], list[tuple[Proposal, str]]]:
     """Prunes what the predictors say cannot keep the limits, before anything is built."""
-    assert state.budget is not None and state.prices is not None
+    assert state.prices is not None
     kept, rejected = [], []
     for p in proposals:
         floor_ms = p.latency_ms * (1 - state.prices.relative_error)
         least_drop = p.drop - 2 * p.drop_deviation
-        if state.budget.latency_ms is not None and floor_ms > state.budget.latency_ms:
+        if state.steering.latency_ms is not None and floor_ms > state.steering.latency_ms:
             rejected.append(
-                (p, f"estimated at {p.latency_ms:.3g} ms, over the limit of {state.budget.latency_ms:.3g} ms")
+                (p, f"estimated at {p.latency_ms:.3g} ms, over the limit of {state.steering.latency_ms:.3g} ms")
             )
-        elif least_drop > state.budget.accuracy_drop:
-            rejected.append((p, f"predicted to lose {p.drop:.3g}, over the limit of {state.budget.accuracy_drop:.3g}"))
+        elif least_drop > state.steering.accuracy_drop:
+            rejected.append(
+                (p, f"predicted to lose {p.drop:.3g}, over the limit of {state.steering.accuracy_drop:.3g}")
+            )
         else:
             kept.append(p)
     return kept, rejected
 
 
 def _rungs(state: SearchState) -> list[Rung]:
-    assert state.damage is not None and state.prices is not None and state.budget is not None
+    assert state.damage is not None and state.prices is not None
     problem = LadderProblem(state.prices, state.damage)
     unlimited = float(state.prices.price_ms(np.zeros((1, len(state.regions)), np.int64))[0])
     fastest = _fastest_ms(state)
-    target = state.budget.latency_ms
+    target = state.steering.latency_ms
     if target is None or target <= fastest:
         return ladder(problem, fastest * 1.01, unlimited, 7)
     limits = [fastest * 1.005, *(target * factor for factor in (1 - _MARGIN, 0.95, 0.9, 1.12, 1.3, 1.6))]
@@ -322,19 +322,17 @@ def _spread_parents(state: SearchState) -> list[Params]:
 
 
 def _reference(state: SearchState) -> tuple[float, float]:
-    assert state.budget is not None and state.baseline is not None
-    drop = max(_REFERENCE_DROP * state.budget.accuracy_drop, 1e-6)
-    return drop, state.baseline.latency.latency_ms * 1.1
+    drop = max(_REFERENCE_DROP * state.steering.accuracy_drop, 1e-6)
+    return drop, state.baseline_ms * 1.1
 
 
 def _best_key(state: SearchState) -> tuple[float, float]:
     """What counts as better: with a target the expected best's drop, without one the measured hypervolume."""
     order = ranked(state)
-    assert state.budget is not None
     if not order:
         return (float("inf"), float("inf"))
     best = order[0]
-    if state.budget.has_target and keeps_target(state, best):
+    if state.steering.has_target and keeps_target(state, best):
         return (0.0, round(max(best.evaluated.drop.drop, 0.0), 4))
     points = [(max(t.evaluated.drop.drop, 0.0), state.latency_ms(t)) for t in state.ledger.complete]
     reference = _reference(state)
@@ -343,10 +341,9 @@ def _best_key(state: SearchState) -> tuple[float, float]:
 
 def keeps_target(state: SearchState, trial: Trial) -> bool:
     """Whether a trial, as measured on the search part, keeps every limit."""
-    assert state.budget is not None and state.baseline is not None
-    return state.budget.met_by(
+    return state.steering.met_by(
         drop=trial.evaluated.drop.drop,
-        speedup=state.baseline.latency.latency_ms / state.latency_ms(trial),
+        speedup=state.baseline_ms / state.latency_ms(trial),
         size_bytes=trial.evaluated.size_bytes,
     )
 

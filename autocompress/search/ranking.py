@@ -39,7 +39,8 @@ def rank(
     """Evaluated trials, best first; those that keep no limit at all are still listed, last.
 
     With a target: first those that meet it safely, then those that just meet it, each by expected drop; then the others
-    within the accuracy limit, fastest first (smallest first, where only a size is asked for).  Without a target: those within the accuracy limit, fastest first.
+    within the accuracy limit, fastest first (smallest first, where only a size is asked for).  Without a target: those
+    within the accuracy limit, fastest first.
 
     Args:
         trials: complete trials.

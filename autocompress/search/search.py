@@ -39,13 +39,13 @@ def run_search(state: SearchState) -> Outcome:
     except KeyboardInterrupt:
         if state.interrupted:
             raise  # asked for a second time: at once
-        state.interrupted = True
+        state.interrupted, state.stop_reason = True, "stopped by the user"
         return _conclude(state)
 
 
 def _conclude(state: SearchState) -> Outcome:
     if state.interrupted:
-        state.progress.notice("stopping with the best so far; Ctrl-C again stops at once and keeps nothing")
+        state.progress.notice("stopping: the best so far is verified and written; Ctrl-C again stops at once")
     state.stop_reason = state.stop_reason or explore.out_of_allowance(state) or "stopped by the user"
     return conclude(state)
 

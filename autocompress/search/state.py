@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -107,11 +107,31 @@ class SearchState:
 
     def latency_ms(self, trial: Trial) -> float:
         """Latency that steers: measured and normalised to the baseline, or estimated when deterministic."""
-        assert self.baseline is not None
         if self.settings.deterministic:
             assert trial.estimate is not None
             return trial.estimate.latency_ms
-        return self.baseline.latency.latency_ms / trial.evaluated.speedup.speedup
+        return self.baseline_ms / trial.evaluated.speedup.speedup
+
+    @property
+    def baseline_ms(self) -> float:
+        """Latency of the baseline on the scale of ``latency_ms``: measured, or estimated when deterministic."""
+        if self.settings.deterministic:
+            assert self.baseline_estimate is not None
+            return self.baseline_estimate.latency_ms
+        assert self.baseline is not None
+        return self.baseline.latency.latency_ms
+
+    @property
+    def steering(self) -> Budget:
+        """The limits that steer, on the scale of ``latency_ms``; ``budget`` has those that verification checks."""
+        assert self.budget is not None
+        if not self.settings.deterministic or self.budget.latency_ms is None:
+            return self.budget
+        latencies = [self.settings.target_latency_ms] if self.settings.target_latency_ms is not None else []
+        if self.settings.target_speedup is not None:
+            latencies.append(self.baseline_ms / self.settings.target_speedup)
+        limit_ms = min(latencies)
+        return replace(self.budget, latency_ms=limit_ms, speedup=self.baseline_ms / limit_ms)
 
     def notice(self, text: str) -> None:
         """Records a sentence that a person should read, once."""

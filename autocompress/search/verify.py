@@ -66,6 +66,8 @@ def conclude(state: SearchState) -> Outcome:
     # What is verified to lose nothing needs no better.
     order = sorted(ranked(state), key=lambda trial: not loses_nothing(state, trial))
     # After a stop by the user, what is already verified is emitted at once.
+    if state.settings.deterministic:
+        return _conclude_by_table(state, order)
     finalists = order if not state.interrupted else [t for t in order if t.verification is not None] or order[:1]
     for position, trial in enumerate(finalists[:_MOST_FINALISTS]):
         verify(state, trial)
@@ -81,6 +83,19 @@ def conclude(state: SearchState) -> Outcome:
         return Outcome(None, not state.budget.has_target, _why_nothing(state))
     fastest = max(acceptable, key=_verified_speedup)
     return Outcome(fastest, not state.budget.has_target, _why_not(state, fastest))
+
+
+def _conclude_by_table(state: SearchState, order: list[Trial]) -> Outcome:
+    """The first finalist that keeps the accuracy limit; its measured speed is reported and decides nothing else."""
+    assert state.budget is not None
+    for trial in order[:_MOST_FINALISTS]:
+        verify(state, trial)
+        slower = state.latency_ms(trial) > state.baseline_ms
+        if trial.verification is None or trial.verification.drop.drop > state.budget.accuracy_drop or slower:
+            continue
+        met = meets(state, trial)
+        return Outcome(trial, met, state.stop_reason if met else _why_not(state, trial))
+    return Outcome(None, not state.budget.has_target, _why_nothing(state))
 
 
 def _surely_meets(state: SearchState, trial: Trial) -> bool:
