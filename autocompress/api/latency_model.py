@@ -17,7 +17,7 @@ from autocompress.runtimes.protocol import ExecutedOp, Runtime
 if TYPE_CHECKING:
     from autocompress.search.state import SearchState
 
-# What is left of the error once the baseline has been measured (conservative; see docs/latency.md).
+# What is left of the error once the baseline has been measured (conservative; see latency_tables/README.md).
 _ANCHORED_ERROR90 = 0.10
 
 

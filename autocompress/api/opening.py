@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,7 @@ from autocompress.api.places import data_folder
 from autocompress.api.request import Request
 from autocompress.api.resume import restore
 from autocompress.api.scratch import scratch_folder
-from autocompress.api.versions import installed_versions
+from autocompress.api.study_start import started_study
 from autocompress.data import Split, open_source, split_groups, split_samples
 from autocompress.errors import AutocompressError, StorageError
 from autocompress.graph.model import input_specs, save_model
@@ -36,7 +35,7 @@ from autocompress.search.stopwatch import Stopwatch
 from autocompress.search.trials import Trial
 from autocompress.search.workbench import WorkbenchSpec
 from autocompress.search.workers import GuardedProcessExecutor, InlineExecutor
-from autocompress.store import NewStudy, open_store
+from autocompress.store import open_store
 
 if TYPE_CHECKING:
     from autocompress.store.store import Store
@@ -118,7 +117,7 @@ def open_run(request: Request, progress: Progress, *, announce: bool = True) -> 
         store = stack.enter_context(open_store(config.storage, create=not config.resume))
         prepared = prepare(request.model)
         spec = _workbench(request, work, split, prepared, latency)
-        name = _study_name(request, store)
+        name = stack.enter_context(started_study(request, store, runtime, latency.device))
         recorder = Recorder(store, name)
         state = SearchState(
             settings=_settings(config, space),
@@ -129,9 +128,10 @@ def open_run(request: Request, progress: Progress, *, announce: bool = True) -> 
             progress=progress,
             stopwatch=Stopwatch(config.timeout_s),
         )
-        _begin(request, store, name, runtime, latency, state, recorder)
         run = OpenRun(request, name, store, state, spec, split, latency, recorder, command_line(config))
         try:
+            if config.resume:
+                restore(store.load(name), state, recorder)
             if announce:
                 progress.notice(f"study {name!r} is kept in {store.location}")
             for text in latency.notices:
@@ -233,58 +233,6 @@ def _settings(config: Any, space: Any) -> SearchSettings:
         deterministic=config.deterministic,
         workers=max(config.workers, 1),
     )
-
-
-def _study_name(request: Request, store: Store) -> str:
-    config = request.config
-    if config.study is not None:
-        return config.study
-    if config.resume:
-        same = [h for h in store.list_studies() if h.study.model_fingerprint == request.fingerprint]
-        if not same:
-            raise StorageError(f"no study of this model is in {store.location} to resume; run without --resume first")
-        return same[0].name
-    stem = f"{request.label}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
-    name, count = stem, 1
-    while store.exists(name):
-        count += 1
-        name = f"{stem}-{count}"
-    return name
-
-
-def _begin(
-    request: Request,
-    store: Store,
-    name: str,
-    runtime: Any,
-    latency: LatencyModel,
-    state: SearchState,
-    recorder: Recorder,
-) -> None:
-    config = request.config
-    options = config.to_options()
-    if config.resume:
-        store.check_resumable(name, request.fingerprint, options)
-        restore(store.load(name), state, recorder)
-        store.set_status(name, "running")
-        return
-    store.create_study(
-        NewStudy(
-            name=name,
-            model_fingerprint=request.fingerprint,
-            model_path=str(request.model_path or request.label),
-            model_size_bytes=request.size_bytes,
-            runtime=runtime.name,
-            runtime_version=runtime.version,
-            device=latency.device,
-            threads=config.threads,
-            batch_size=config.batch_size,
-            metric=str(config.metric or "automatic"),
-            config=options,
-            versions=installed_versions(),
-        )
-    )
-    store.optuna_study(name)
 
 
 def _record(state: SearchState, recorder: Recorder, trial: Trial) -> None:

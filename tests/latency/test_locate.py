@@ -71,7 +71,8 @@ def test_the_catalogue_and_the_folder_agree(name: str) -> None:
         assert {p.name for p in folder.glob("*.models.jsonl")} == {models_path(p).name for p in SHIPPED}
     else:
         present = {path.name for path in folder.iterdir() if path.is_dir()}
-    listed = {line.split("`")[1] for line in text.splitlines() if line.startswith("| `")}
+    catalogue = text.split("\n| --- ", 1)[1].split("\n\n", 1)[0]
+    listed = {line.split("`")[1] for line in catalogue.splitlines() if line.startswith("| `")}
     assert listed == present
 
 
