@@ -3,8 +3,9 @@
     python benchmarks/composition.py MODEL.onnx [MODEL2.onnx ...] [--shape NAME:1x3x224x224] [--output result.json]
 
 Each model is priced before it is timed, in three ways: from the table and the forests that ship (``shipped``), from
-forests alone (``forest_only``, as if no operator had been measured), and after its missing operators were timed on the
-spot (``profiled``).  k = 0: nothing is anchored on a measurement of the model.  Each model is then timed in turn with
+forests alone (``forest_only``; they have seen the operators that the table has, so this is out of sample only for the
+share that ``coverage`` of ``shipped`` leaves), and after its missing operators were timed on the spot (``profiled``).
+k = 0: nothing is anchored on a measurement of the model.  Each model is then timed in turn with
 itself, which gives the noise floor beside each score.
 """
 

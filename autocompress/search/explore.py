@@ -120,9 +120,11 @@ def explore(state: SearchState) -> None:
         if _nothing_to_gain(state):
             state.stop_reason = "the target is met at no loss that these samples could show"
             return
-        if _beyond_reach(state):
-            state.stop_reason = "the fastest form that this runtime could make of the model is slower than the target"
-            return
+        if not state.out_of_reach and _beyond_reach(state):
+            state.out_of_reach = True
+            state.notice(
+                "the target is out of reach: the search goes on for the fastest model within the accuracy limit"
+            )
         best_before = _best_key(state)
         try:
             chosen, rejected = _next_round(state)

@@ -61,6 +61,7 @@ class SearchState:
         baseline_estimate: its estimated latency.
         verified: trials verified so far, in order.
         first_met_s: seconds from the start until a trial was first verified to meet the target.
+        out_of_reach: whether the target is faster than anything that the prices allow; the best feasible is sought then.
         interrupted: whether the person asked to stop.
         stop_reason: why the search ended.
         notices: sentences a person should read.
@@ -91,6 +92,7 @@ class SearchState:
     baseline_estimate: EstimatedLatency | None = None
     verified: list[Trial] = field(default_factory=list)
     first_met_s: float | None = None
+    out_of_reach: bool = False
     interrupted: bool = False
     stop_reason: str = ""
     notices: list[str] = field(default_factory=list)
@@ -125,6 +127,8 @@ class SearchState:
     def steering(self) -> Budget:
         """The limits that steer, on the scale of ``latency_ms``; ``budget`` has those that verification checks."""
         assert self.budget is not None
+        if self.out_of_reach:
+            return replace(self.budget, latency_ms=None, speedup=None)
         if not self.settings.deterministic or self.budget.latency_ms is None:
             return self.budget
         latencies = [self.settings.target_latency_ms] if self.settings.target_latency_ms is not None else []

@@ -110,6 +110,8 @@ def _worth_going_on(state: SearchState, rest: list[Trial]) -> bool:
     """Whether another finalist should be verified."""
     if not any(_acceptable(state, t) for t in state.verified):
         return True
+    if state.out_of_reach:
+        return False
     # The clock stops verification once there is something to emit; the rest is slower or loses more.
     in_time = state.settings.deterministic or state.stopwatch.left_s > 0
     return in_time and any(keeps_target(state, t) for t in rest)
@@ -142,9 +144,10 @@ def _why_not(state: SearchState, best: Trial) -> str:
     if state.budget.size_bytes is not None:
         parts.append(f"at most {state.budget.size_bytes:.4g} bytes")
     result = best.verification
+    why = "nothing that this runtime makes of the model is that fast" if state.out_of_reach else state.stop_reason
     return (
         f"{' and '.join(parts)} within a drop of {state.budget.accuracy_drop:.3g} was not reached "
-        f"({state.stop_reason}); the best that holds is {result.speedup.speedup:.2f}x with a drop of "
+        f"({why}); the best that holds is {result.speedup.speedup:.2f}x with a drop of "
         f"{result.drop.drop:.3g}"
     )
 
