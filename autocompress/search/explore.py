@@ -1,4 +1,4 @@
-"""Evaluating trials and exploring around the seeds."""
+"""Evaluating trials, and exploring around the seeds until nothing better can be expected."""
 
 from __future__ import annotations
 
@@ -8,16 +8,12 @@ from dataclasses import replace
 import numpy as np
 
 from autocompress.errors import CandidateFailed
-from autocompress.passes.quantize import FP32, INT8, QuantizeConfig
-from autocompress.recipe.recipe import Recipe
 from autocompress.search import tasks
 from autocompress.search.encoding import Params
 from autocompress.search.pareto import front, hypervolume
-from autocompress.search.prices import OPTIONS
-from autocompress.search.probes import with_options
 from autocompress.search.proposals import Proposal, breed, choose
 from autocompress.search.ranking import expected_drop, rank, standard_error
-from autocompress.search.seeds import LadderProblem, Rung, ladder
+from autocompress.search.seeding import fastest_ms, propose_between
 from autocompress.search.state import SearchState
 from autocompress.search.trials import COMPLETE, FAILED, PRUNED, Trial
 
@@ -28,27 +24,6 @@ _MARGIN = 0.02
 _PRUNED_PER_ROUND = 6
 _REFERENCE_DROP = 4.0
 _ENOUGH_TO_JUDGE = 3
-
-
-def propose_whole_model(state: SearchState) -> list[Proposal]:
-    """The first trials of every study: the least damaging schemes on the whole model, and the fastest assignment."""
-    kept = [_in_space(state, s.config) for s in state.screened[: state.settings.space.screen]]
-    if state.settings.space.per == "unit":
-        assert state.damage is not None and state.prices is not None
-        rung = LadderProblem(state.prices, state.damage).fastest()
-        state.fastest = rung.options
-        kept.insert(1, _with_options(state, state.screened[0].config, rung))
-    recipes = {recipe.hash: recipe for recipe in map(Recipe, kept)}
-    return _as_proposals(state, list(recipes.values()), "screen")
-
-
-def propose_ladder(state: SearchState) -> list[Proposal]:
-    """Recipes from integer programming, around the target where there is one."""
-    if state.settings.space.per != "unit":
-        return []
-    best = state.screened[0].config
-    recipes = [Recipe(_with_options(state, best, rung)) for rung in _rungs(state)]
-    return _as_proposals(state, recipes, "seed")
 
 
 def evaluate(state: SearchState, proposals: Sequence[Proposal], stage: str | None = None) -> list[Trial]:
@@ -150,7 +125,7 @@ def _beyond_reach(state: SearchState) -> bool:
     if state.steering.latency_ms is None or len(state.ledger.complete) < _ENOUGH_TO_JUDGE:
         return False
     fastest_seen = min(state.latency_ms(trial) for trial in state.ledger.complete)
-    floor_ms = min(_fastest_ms(state) * (1 - state.prices.relative_error), fastest_seen)
+    floor_ms = min(fastest_ms(state) * (1 - state.prices.relative_error), fastest_seen)
     return floor_ms > state.steering.latency_ms
 
 
@@ -196,7 +171,9 @@ def _next_round(state: SearchState) -> tuple[list[Proposal], list[tuple[Proposal
         measured = [(t.evaluated.drop.drop, state.latency_ms(t)) for t in state.ledger.complete]
         reference = _reference(state)
         kept, rejected = _without_hopeless(state, fresh)
-        chosen = choose(kept, measured, state.steering, reference, count=2 * state.settings.workers, margin=_MARGIN)
+        between = propose_between(state)
+        count = max(2 * state.settings.workers - len(between), 1)
+        chosen = between + choose(kept, measured, state.steering, reference, count=count, margin=_MARGIN)
     return chosen, rejected[:_PRUNED_PER_ROUND]
 
 
@@ -220,61 +197,6 @@ def _without_hopeless(
         else:
             kept.append(p)
     return kept, rejected
-
-
-def _rungs(state: SearchState) -> list[Rung]:
-    assert state.damage is not None and state.prices is not None
-    problem = LadderProblem(state.prices, state.damage)
-    unlimited = float(state.prices.price_ms(np.zeros((1, len(state.regions)), np.int64))[0])
-    fastest = _fastest_ms(state)
-    target = state.steering.latency_ms
-    if target is None or target <= fastest:
-        return ladder(problem, fastest * 1.01, unlimited, 7)
-    limits = [fastest * 1.005, *(target * factor for factor in (1 - _MARGIN, 0.95, 0.9, 1.12, 1.3, 1.6))]
-    found = [problem.solve(limit) for limit in limits]
-    distinct = {rung.options: rung for rung in found if rung is not None}
-    return list(distinct.values())
-
-
-def _fastest_ms(state: SearchState) -> float:
-    """Least price of any assignment: the integer program's where there is one, else of one option for all."""
-    assert state.prices is not None
-    rows = [
-        np.where(np.isfinite(state.prices.region_us[:, option]), option, 0)
-        for option in range(state.prices.region_us.shape[1])
-    ]
-    if state.fastest:
-        rows.append(np.array(state.fastest))
-    return float(state.prices.price_ms(np.stack(rows).astype(np.int64)).min())
-
-
-def _with_options(state: SearchState, scheme: QuantizeConfig, rung: Rung) -> QuantizeConfig:
-    base = replace(scheme, precision=INT8, exceptions=())
-    return with_options(base, state.regions, [OPTIONS[option] for option in rung.options])
-
-
-def _in_space(state: SearchState, config: QuantizeConfig) -> QuantizeConfig:
-    """A whole-model scheme as the space writes it: with a precision per unit where the space has one."""
-    assert state.encoding is not None
-    recipe = state.encoding.to_recipe(state.encoding.to_params(Recipe(_spelled_out(state, config))))
-    assert recipe.quantize is not None
-    return recipe.quantize
-
-
-def _spelled_out(state: SearchState, config: QuantizeConfig) -> QuantizeConfig:
-    if state.settings.space.per == "model":
-        return config
-    base = replace(config, precision=INT8, exceptions=())
-    options = [config.precision if config.precision in r.options else FP32 for r in state.regions]
-    return with_options(base, state.regions, options)
-
-
-def _as_proposals(state: SearchState, recipes: Sequence[Recipe], origin: str) -> list[Proposal]:
-    assert state.scorer is not None and state.encoding is not None
-    fresh = [r for r in recipes if r not in state.ledger]
-    if not fresh:
-        return []
-    return state.scorer.propose(state.encoding, [state.encoding.to_params(r) for r in fresh], origin)
 
 
 def _finish(state: SearchState, proposal: Proposal, result: object) -> Trial:

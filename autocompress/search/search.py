@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autocompress.search import explore, stages
+from autocompress.search import explore, seeding, stages
 from autocompress.search.state import SearchState
 from autocompress.search.verify import Outcome, conclude, verify
 
@@ -22,12 +22,12 @@ def run_search(state: SearchState) -> Outcome:
         stages.price(state)
         stages.screen(state)
         stages.set_up_whole_model(state)
-        explore.evaluate(state, explore.propose_whole_model(state), "evaluate first candidates")
+        explore.evaluate(state, seeding.propose_whole_model(state), "evaluate first candidates")
         _verify_early(state)
         if not state.interrupted and not explore.out_of_allowance(state):
             stages.sense(state)
             explore.refit(state)
-            explore.evaluate(state, explore.propose_ladder(state), "evaluate seeds")
+            explore.evaluate(state, seeding.propose_ladder(state), "evaluate seeds")
             _verify_early(state)
             explore.explore(state)
     except KeyboardInterrupt:

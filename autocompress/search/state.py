@@ -61,7 +61,8 @@ class SearchState:
         baseline_estimate: its estimated latency.
         verified: trials verified so far, in order.
         first_met_s: seconds from the start until a trial was first verified to meet the target.
-        out_of_reach: whether the target is faster than anything that the prices allow; the best feasible is sought then.
+        out_of_reach: whether the target is faster than anything that the prices allow; the fastest feasible model is
+            sought then.
         interrupted: whether the person asked to stop.
         stop_reason: why the search ended.
         notices: sentences a person should read.
