@@ -110,7 +110,7 @@ def open_run(request: Request, progress: Progress, *, announce: bool = True) -> 
     space = load_space(config.search_space, data_folder("search_spaces"))
     split = _split(request)
     latency = open_latency_model(runtime, config.threads, forced=config.latency_table)
-    _check_keeps_model(request)
+    _check_keeps_input(request)
     _check_writable(config.output)
     with contextlib.ExitStack() as stack:
         work = stack.enter_context(scratch_folder(config.output))
@@ -175,11 +175,16 @@ def _memory_limit_bytes() -> int:
     return min(_MEMORY_LIMIT_BYTES, int(_MEMORY_SHARE * installed))
 
 
-def _check_keeps_model(request: Request) -> None:
-    best = request.config.output / BEST_MODEL
+def _check_keeps_input(request: Request) -> None:
+    output, data = request.config.output, request.data
+    best = output / BEST_MODEL
     if request.model_path is not None and best.resolve() == request.model_path.resolve():
         raise StorageError(
             f"{best} is the model that came in and would be written over; give another --output, or copy the model"
+        )
+    if data.kind == "images" and output.resolve().is_relative_to(data.path):
+        raise StorageError(
+            f"the output folder {output} lies in the folder of samples {data.label}; give another --output"
         )
 
 

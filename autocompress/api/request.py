@@ -12,7 +12,7 @@ import onnx
 from autocompress.config import RunConfig
 from autocompress.data import DataSpec, data_spec
 from autocompress.errors import ConfigError, NothingToCompress
-from autocompress.evaluate.metrics import check_metric_name
+from autocompress.evaluate.metrics import check_metric_choice
 from autocompress.graph.model import fingerprint, input_specs, load_model, model_bytes, size_bytes
 from autocompress.graph.quantized import has_weights, is_quantized
 
@@ -68,8 +68,7 @@ def settle(
         calibration_data = config.calibration_data
     else:
         config = _config(options, model=model, data=data, calibration_data=calibration_data, metric=metric)
-    if isinstance(metric, str):
-        check_metric_name(metric)
+    check_metric_choice(metric)
     if model is None or data is None:
         raise ConfigError("no data was given: add --data with an .npz file, a folder of images or module.path:function")
     loaded, path, names = _load(model, example_input)

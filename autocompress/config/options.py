@@ -23,6 +23,9 @@ from autocompress.errors import ConfigError
 
 Parser = Callable[[object], object]
 
+_MOST_AT_ONCE = 1024
+"""Threads or processes: beyond any machine that this is for, and the system would only starve."""
+
 _FUNCTION = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 
 
@@ -86,14 +89,14 @@ PARSERS: Mapping[str, Parser] = {
     "target_size": parse_size,
     "max_accuracy_drop": parse_drop,
     "runtime": partial(parse_text, "runtime"),
-    "threads": partial(parse_count, "threads"),
+    "threads": partial(parse_count, "threads", at_most=_MOST_AT_ONCE),
     "batch_size": partial(parse_count, "batch size"),
     "shapes": parse_shapes,
     "latency_table": partial(parse_path, "latency table"),
     "search_space": partial(parse_text, "search space"),
     "trials": partial(parse_count, "trials"),
     "timeout_s": partial(parse_positive, "timeout in s"),
-    "workers": partial(parse_count, "workers", at_least=0),
+    "workers": partial(parse_count, "workers", at_least=0, at_most=_MOST_AT_ONCE),
     "seed": partial(parse_count, "seed", at_least=0),
     "deterministic": partial(parse_switch, "deterministic"),
     "study": partial(parse_text, "study"),

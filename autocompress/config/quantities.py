@@ -151,8 +151,8 @@ def parse_positive(name: str, value: object) -> float:
     return _positive(float(number), value, name, "write a number above 0")
 
 
-def parse_count(name: str, value: object, *, at_least: int = 1) -> int:
-    """A whole number of at least ``at_least`` (and below 2**31).
+def parse_count(name: str, value: object, *, at_least: int = 1, at_most: int = 2**31 - 1) -> int:
+    """A whole number from ``at_least`` to ``at_most``.
 
     Raises:
         ConfigError: for anything else.
@@ -162,8 +162,8 @@ def parse_count(name: str, value: object, *, at_least: int = 1) -> int:
         count = int(value)
     elif isinstance(value, str) and (match := _WHOLE.fullmatch(value.strip())):
         count = int(match[0])
-    if count is None or not at_least <= count < 2**31:
-        raise ConfigError(f"{name} {_shown(value)} must be a whole number from {at_least} to {2**31 - 1}")
+    if count is None or not at_least <= count <= at_most:
+        raise ConfigError(f"{name} {_shown(value)} must be a whole number from {at_least} to {at_most}")
     return count
 
 

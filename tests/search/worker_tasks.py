@@ -24,7 +24,7 @@ class TwoPartError(AutocompressError):
         super().__init__(f"{layer}: {reason}")
 
 
-class NotFromMessage(Exception):  # noqa: N818
+class NotFromMessage(Exception):
     """Same, and not one of ours."""
 
     def __init__(self, a: int, b: int) -> None:

@@ -9,7 +9,7 @@ from autocompress.evaluate.metrics.metric import RowMetric
 from autocompress.evaluate.metrics.miou import Miou
 from autocompress.evaluate.metrics.mse import Mse
 from autocompress.evaluate.metrics.psnr import Psnr
-from autocompress.evaluate.metrics.resolve import BUILTIN, Metric, check_metric_name, resolve_metric
+from autocompress.evaluate.metrics.resolve import BUILTIN, Metric, check_metric_choice, resolve_metric
 from autocompress.evaluate.metrics.spearman import Spearman, SpearmanWithin
 from autocompress.evaluate.metrics.user import UserMetric, user_metric
 
@@ -27,7 +27,7 @@ __all__ = [
     "Top1",
     "Top5",
     "UserMetric",
-    "check_metric_name",
+    "check_metric_choice",
     "resolve_metric",
     "user_metric",
 ]

@@ -54,12 +54,16 @@ def resolve_metric(choice: str | Function | None, *, outputs: Mapping[str, Value
     return _builtin(choice)(floats, labels)
 
 
-def check_metric_name(choice: str) -> None:
-    """Makes sure that a metric's name can mean something, before anything is measured.
+def check_metric_choice(choice: object) -> None:
+    """Makes sure that a choice of metric can mean something, before anything is measured.
 
     Raises:
-        MetricError: naming the metrics that there are.
+        MetricError: naming what there is to choose from.
     """
+    if choice is None or callable(choice):
+        return
+    if not isinstance(choice, str):
+        raise MetricError(f"A metric must be a name or a function, not {type(choice).__name__}.")
     if not is_function_reference(choice):
         _builtin(choice)
 
