@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from autocompress.errors import ConfigError
 from autocompress.graph.model import input_specs
 from autocompress.graph.shapes import bind
 
@@ -25,12 +26,19 @@ def bound_model(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]], b
 
 
 def random_feeds(bound: onnx.ModelProto, seed: int = 0) -> dict[str, Array]:
-    """Seeded inputs for a model whose sizes are all numbers: normal floats, ones for masks, small whole numbers."""
+    """Seeded inputs for a model whose sizes are all numbers: normal floats, ones for masks, small whole numbers.
+
+    Raises:
+        ConfigError: when they do not fit into memory.
+    """
     generator = np.random.default_rng(seed)
-    return {
-        spec.name: _values(generator, np.dtype(spec.dtype), tuple(int(s) for s in spec.shape))  # type: ignore[arg-type]
-        for spec in input_specs(bound)
-    }
+    try:
+        return {
+            spec.name: _values(generator, np.dtype(spec.dtype), tuple(int(s) for s in spec.shape))  # type: ignore[arg-type]
+            for spec in input_specs(bound)
+        }
+    except MemoryError as error:
+        raise ConfigError(f"inputs of these sizes do not fit into memory ({error}); give smaller ones") from error
 
 
 def _values(generator: np.random.Generator, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:

@@ -4,7 +4,6 @@ typer.Exit              its code                a command decided (0, or 3: targ
 TyperException          2   one sentence        wrong usage
 AutocompressError       its exit_code, sentence deliberate refusals: see autocompress.errors
 KeyboardInterrupt       130                     Ctrl-C or SIGTERM where there was no best result to keep
-MemoryError             2   one sentence        what was asked for does not fit into this computer
 BrokenPipeError         141                     whoever read our output is gone
 anything else           1   one sentence        our fault; the traceback goes to a file
 """
@@ -30,7 +29,6 @@ from autocompress.errors import AutocompressError
 if TYPE_CHECKING:
     from typing import Any
 
-OUT_OF_MEMORY = 2
 INTERRUPTED = 130
 READER_GONE = 141
 
@@ -69,10 +67,6 @@ def exit_code_of(command: Command, arguments: Sequence[str] | None = None) -> in
         _say(str(error))
         _trace_if_debugging()
         return error.exit_code
-    except MemoryError as error:
-        _say(f"the memory of this computer is not enough ({error or 'no details'}); give smaller sizes or batches")
-        _trace_if_debugging()
-        return OUT_OF_MEMORY
     except Exception as error:
         _say(_crash_sentence(error, given))
         _trace_if_debugging()

@@ -12,7 +12,9 @@ Json = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress and no notices, only the result.")]
 RuntimeName = Annotated[str, typer.Option("--runtime", metavar="NAME", help="What executes the model.")]
-Threads = Annotated[int, typer.Option("--threads", metavar="N", min=1, max=1024, help="Intra-op threads of the runtime.")]
+Threads = Annotated[
+    int, typer.Option("--threads", metavar="N", min=1, max=1024, help="Intra-op threads of the runtime.")
+]
 BatchSize = Annotated[
     int, typer.Option("--batch-size", metavar="N", min=1, help="Samples per run where time is measured.")
 ]

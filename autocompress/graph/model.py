@@ -28,6 +28,9 @@ __all__ = [
 ]
 
 
+_UNNAMED = "graph"
+
+
 def load_model(source: str | Path | ModelProto) -> ModelProto:
     """Loads and checks a model, external data included.
 
@@ -50,6 +53,8 @@ def load_model(source: str | Path | ModelProto) -> ModelProto:
         load_external_data(model, path)
     else:
         raise ModelError(f"A model is a path or an onnx.ModelProto, not a {type(source).__name__}.")
+    if not model.graph.name:
+        model.graph.name = _UNNAMED  # runtimes do not mind, the checker does
     check_model(model)
     return model
 

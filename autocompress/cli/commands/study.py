@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -86,9 +87,22 @@ def delete_study(
 
     with stdout_reserved():
         if not yes:
-            typer.confirm(f"Delete study '{study}' from {storage}?", abort=True, err=True)
+            _confirm(f"Delete study '{study}' from {storage}?")
         document = api.studies.delete_study(study, storage)
     print_result(document, _show_deleted, as_json=as_json)
+
+
+def _confirm(question: str) -> None:
+    from autocompress.errors import ConfigError
+
+    try:
+        if typer.confirm(question, err=True):
+            return
+    except typer.Abort:
+        typer.echo(err=True)  # the question's line has no end
+        if not sys.stdin.isatty():
+            raise ConfigError("nobody is there to answer, so nothing was deleted; give --yes") from None
+    raise typer.Abort
 
 
 def _show_list(document: Document) -> Iterable[RenderableType]:
