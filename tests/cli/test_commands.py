@@ -288,7 +288,7 @@ def test_deleting_asks_first(replace_api, monkeypatch, capsys):
 
     calls = replace_api("studies.delete_study", {"study": "s1"})
     monkeypatch.setattr(sys, "stdin", io.StringIO("n\n"))
-    assert main(["study", "delete", "s1"]) == 2
+    assert main(["study", "delete", "s1"]) == 130
     assert calls == []
     monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
     assert main(["study", "delete", "s1", "--json"]) == 0
