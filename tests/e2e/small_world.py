@@ -70,6 +70,30 @@ def save_graph(
     return path
 
 
+def save_small_space(path: Path) -> Path:
+    """A search space that is screened in a moment: two schemes, every layer float or int8."""
+    path.write_text(
+        """
+description: Small.
+scheme:
+  activation_dtype: [uint8]
+  activation_symmetric: [false]
+  activation_range: [min_max, percentile]
+  weight_dtype: [int8]
+  weight_granularity: [per_channel]
+  weight_range: [abs_max]
+  bias_correction: [false]
+precision:
+  options: [fp32, int8]
+  per: unit
+search:
+  proposals_per_build: 16
+  screen: 2
+"""
+    )
+    return path
+
+
 def images(n: int, seed: int = 0) -> np.ndarray:
     """Smooth random images, of shape (n, 3, 16, 16)."""
     generator = np.random.default_rng(seed)

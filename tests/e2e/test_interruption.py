@@ -1,0 +1,83 @@
+"""Ctrl-C, ``kill`` and ``kill -9`` at various moments, and taking a study up again."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+from small_world import digest, interrupt_when
+
+LONG = ("--trials", "50", "--study", "s", "--json")
+
+
+def status(home) -> str:
+    return home.shell.call("study", "show", "s", "--storage", "s.db", "--json").document["status"]
+
+
+def trials(home) -> list[dict]:
+    return home.shell.call("study", "trials", "s", "--storage", "s.db", "--json").document["trials"]
+
+
+def begin(home, *arguments: str):
+    return home.shell.start("run", *home.short(), *LONG, *arguments)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_before_any_result_nothing_is_written(home, sent):
+    before = digest(home.old_result)
+    process = begin(home)
+    interrupt_when(process, "is kept in", sent)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert out == ""
+    assert err.splitlines()[-1] == "error: interrupted"
+    assert digest(home.old_result) == before
+    assert not list(home.folder.rglob(".work-*"))
+    assert status(home) == "interrupted"
+
+
+@pytest.mark.slow
+def test_after_the_first_candidates_the_best_is_verified_and_written(home):
+    process = begin(home, "--target-speedup", "9x")
+    interrupt_when(process, "evaluate first candidates: done")
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 3, err
+    assert '"status": "interrupted"' in out
+    assert (home.old_result / "best.onnx").stat().st_size > 1000
+    assert status(home) == "interrupted"
+
+
+@pytest.mark.slow
+def test_killed_runs_go_on_without_evaluating_anything_twice(home):
+    process = begin(home, "--target-speedup", "9x")
+    before = digest(home.old_result)
+    interrupt_when(process, "evaluate first candidates: done", signal.SIGKILL)
+    process.communicate(timeout=30)
+    assert digest(home.old_result / "best.onnx") == digest(home.folder / "out" / "best.onnx")
+    first = trials(home)
+    assert len(first) >= 2
+    assert status(home) == "running"
+    assert list(home.old_result.glob(".work-*"))
+
+    resumed = home.run(*LONG, "--target-speedup", "9x", "--resume")
+    assert resumed.code == 3, resumed.err
+    assert digest(home.old_result) != before
+    second = trials(home)
+    measured = ("recipe", "speedup", "latency_ms", "accuracy_drop", "size_bytes")
+    assert [[t[key] for key in measured] for t in second[: len(first)]] == [[t[key] for key in measured] for t in first]
+    assert len({trial["recipe"] for trial in second}) == len(second)
+    assert status(home) == "complete"
+    assert not list(home.old_result.glob(".work-*"))
+
+
+@pytest.mark.slow
+def test_one_study_is_run_by_one_process(home):
+    process = begin(home)
+    try:
+        interrupt_when(process, "is kept in", signal.SIGCONT)
+        second = home.run(*LONG, "--resume")
+        assert second.code == 2
+        assert "another process" in second.sentence
+    finally:
+        process.kill()
+        process.communicate(timeout=30)
