@@ -24,6 +24,7 @@ from autocompress.cli.commands import (
     table,
 )
 from autocompress.cli.failures import exit_code_of
+from autocompress.cli.streams import prepare_standard_streams
 
 app = typer.Typer(
     name="autocompress",
@@ -82,4 +83,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0 target met; 3 not reachable; 2 bad input or usage; 1 our fault; 130 interrupted; 141 reader gone.
     """
+    if arguments is None:
+        prepare_standard_streams()
     return exit_code_of(typer.main.get_command(app), arguments)

@@ -33,8 +33,12 @@ def print_result(document: Document, show: Show, *, as_json: bool) -> None:
         return
     from rich.console import Console
 
+    class Printer(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # rich would end the process by itself
+
     # In a pipe nobody sees a width; a narrow guess would only cut cells off.
-    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else _PIPED_WIDTH)
+    console = Printer(file=sys.stdout, width=None if sys.stdout.isatty() else _PIPED_WIDTH)
     for renderable in show(document):
         console.print(renderable)
 
