@@ -26,7 +26,7 @@ class MeasuredLatency:
         minimum_ms: fastest repeat.
         spread_ms: median absolute deviation.
         repeats: how many timed runs.
-        clock: "cpu" (thread CPU time) or "wall".
+        clock: "cpu" (thread CPU time), "wall", "replay" (written down), or "command" (a command of the user timed it).
     """
 
     latency_ms: float
@@ -38,13 +38,14 @@ class MeasuredLatency:
 
 @dataclass(frozen=True)
 class MeasuredSpeedup:
-    """Two models timed in turn, in one process and one run.
+    """Two models timed in turn, in one process and one run, or by a command called in turns.
 
     Attributes:
         a: the reference (baseline).
         b: the candidate.
-        speedup: median over rounds of a's time / b's time; above 1 means b is faster.
-        speedup_ci95: bootstrap interval of that median.
+        speedup: middle over rounds of a's time / b's time (median; geometric mean where a command timed); above 1 means
+            b is faster.
+        speedup_ci95: interval of that middle.
         rounds: how many interleaved rounds.
     """
 
@@ -70,6 +71,19 @@ class EstimatedLatency:
     interval90_ms: Interval
     coverage: float
     nodes: int
+
+
+@dataclass(frozen=True)
+class EstimatedSpeedup:
+    """Two models estimated for the same device, never observed.
+
+    Attributes:
+        speedup: estimated latency of the baseline / that of the candidate.
+        interval90: where the truth is expected 9 times in 10.
+    """
+
+    speedup: float
+    interval90: Interval
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import argparse
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,7 @@ def _row(
     estimates = {
         "shipped": source.estimator().estimate(ops),
         "forest_only": LatencyEstimator(None, source.predictors).estimate(ops),
-        "profiled": _profiled(source, ops),
+        "profiled": _profiled(source, path, feeds, ops),
     }
     measured = measure_interleaved(a, b, feeds, budget_s=options.seconds)
     return {
@@ -77,8 +77,8 @@ def _row(
     }
 
 
-def _profiled(source: LatencySource, ops: list[ExecutedOp]) -> EstimatedLatency:
-    source.profile(ops)
+def _profiled(source: LatencySource, path: str, feeds: Feeds, ops: Sequence[ExecutedOp]) -> EstimatedLatency:
+    source.profile(path, feeds)
     return source.estimator().estimate(ops)
 
 

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from autocompress.api.apply import apply_recipe
     from autocompress.api.compression import RunResult, compress
     from autocompress.api.diagnose import doctor
-    from autocompress.api.latency import estimate, inspect, measure, profile
+    from autocompress.api.latency import estimate, inspect, measure
     from autocompress.api.layers import sensitivity
+    from autocompress.api.profiling import profile
     from autocompress.api.reporting import report
 
 _MODULES = {
@@ -25,7 +26,7 @@ _MODULES = {
     "estimate": "latency",
     "inspect": "latency",
     "measure": "latency",
-    "profile": "latency",
+    "profile": "profiling",
     "report": "reporting",
     "sensitivity": "layers",
     "predictors": "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +19,7 @@ from autocompress.search.verify import Outcome
 if TYPE_CHECKING:
     from autocompress.store.records import StudyRecord
 
-TARGET_MET = 0
-NOT_REACHED = 3
+TARGET_MET, NOT_REACHED, MET_BY_ESTIMATE = 0, 3, 4
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,8 @@ class RunResult:
 
     Attributes:
         summary: the document that ``summary.json`` holds.
-        exit_code: 0 when the target was met and verified (or none was set), 3 when it was not reachable.
+        exit_code: 0 when the target was met and verified (or none was set), 3 when it was not reachable, 4 when it is
+            met by an estimate that nobody verified.
         output: folder with ``best.onnx``, the recipe, the report and the rest.
         record: everything the study database knows about the study.
     """
@@ -94,7 +95,13 @@ def _search(request: Request, run: OpenRun) -> Outcome:
 def _result(request: Request, run: OpenRun, emission: Emission) -> RunResult:
     return RunResult(
         summary=emission.summary,
-        exit_code=TARGET_MET if emission.summary["target_met"] else NOT_REACHED,
+        exit_code=_exit_code(emission.summary),
         output=request.config.output,
         record=run.store.load(run.name),
     )
+
+
+def _exit_code(summary: Mapping[str, Any]) -> int:
+    if summary["target_met"]:
+        return TARGET_MET
+    return MET_BY_ESTIMATE if summary["target_met_by_estimate"] else NOT_REACHED

@@ -18,15 +18,16 @@ from autocompress.api.operators import operator_records
 from autocompress.api.summary import make_summary
 from autocompress.calibration.statistics import Statistics
 from autocompress.errors import StorageError
+from autocompress.files import write_bytes, write_text
 from autocompress.graph.model import copy_model_file, model_bytes, save_model
 from autocompress.passes.quantize import FP32
 from autocompress.recipe.recipe import FrozenRecipe, Recipe
 from autocompress.report import write_report, write_summary
+from autocompress.search.anchors import anchored
 from autocompress.search.prices import OPTIONS
 from autocompress.search.state import SearchState
 from autocompress.search.trials import Trial
 from autocompress.search.verify import Outcome
-from autocompress.store.atomic import write_bytes, write_text
 from autocompress.store.records import LayerRecord
 
 
@@ -109,7 +110,7 @@ def _estimate_verified(run: OpenRun) -> None:
     """Gives verified trials the estimate of the operators that they really execute, in place of the additive one."""
     for trial in run.state.verified:
         if trial.verification is not None and trial.verification.ops and run.state.estimator is not None:
-            trial.estimate = run.latency.anchored(trial.verification.ops, run.state)
+            trial.estimate = anchored(run.state, trial.verification.ops, without=trial)
             run.state.on_trial(trial)
 
 
@@ -157,7 +158,7 @@ def baseline_document(state: SearchState) -> dict[str, Any]:
     """The measured Baseline, JSON-ready."""
     measured = state.baseline
     assert measured is not None
-    estimate = state.baseline_estimate
+    latency, estimate = measured.latency, state.baseline_estimate
     return {
         "accuracy": measured.verification.value,
         "n": measured.verification.n,
@@ -166,10 +167,11 @@ def baseline_document(state: SearchState) -> dict[str, Any]:
         "metric": measured.metric,
         "is_fraction": measured.is_fraction,
         "higher_is_better": measured.higher_is_better,
-        "latency_ms": measured.latency.latency_ms,
-        "latency_spread_ms": measured.latency.spread_ms,
-        "latency_repeats": measured.latency.repeats,
-        "clock": measured.latency.clock,
+        "latency_ms": None if latency is None else latency.latency_ms,
+        "latency_spread_ms": None if latency is None else latency.spread_ms,
+        "latency_repeats": None if latency is None else latency.repeats,
+        "clock": None if latency is None else latency.clock,
         "latency_estimate_ms": None if estimate is None else estimate.latency_ms,
+        "latency_estimate_interval90_ms": None if estimate is None else estimate.interval90_ms.to_list(),
         "size_bytes": measured.size_bytes,
     }

@@ -1,4 +1,4 @@
-"""``estimate``, ``inspect``, ``measure`` and ``profile``: what a model costs, predicted and observed."""
+"""``estimate``, ``inspect`` and ``measure``: what a model costs, predicted and observed."""
 
 from __future__ import annotations
 
@@ -7,21 +7,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import onnx
+
 from autocompress.api.apply import candidate_of
 from autocompress.api.explain import explanation
 from autocompress.api.feeds import bound_model, random_feeds
 from autocompress.api.latency_model import LatencyModel, open_latency_model
 from autocompress.api.operators import compute_dtype, parameters, shape_text
-from autocompress.api.profiling import operators_to_profile
-from autocompress.errors import ConfigError, ModelError, RuntimeFailure, TableError
+from autocompress.errors import ConfigError, ModelError, RuntimeFailure
 from autocompress.graph.model import load_model, model_bytes, size_bytes
-from autocompress.latency.journal import TableFile
-from autocompress.latency.locate import user_cache
-from autocompress.latency.profile import profile_ops
-from autocompress.latency.survey import survey
-from autocompress.latency.train import train_predictors
 from autocompress.measurement import MeasuredLatency
-from autocompress.progress import NullProgress, Progress
 from autocompress.runtimes import get_runtime
 from autocompress.runtimes.protocol import ExecutedOp, Runtime, Session, SessionOptions
 from autocompress.runtimes.timing import measure_interleaved, time_session
@@ -44,7 +39,8 @@ def estimate(
     """Predicts the latency of a model, or of what a recipe makes of it, without timing it.
 
     Returns:
-        ``latency_ms``, ``interval90_ms``, ``coverage``, ``nodes``, ``table``, and with ``explain`` ``ops`` by cost.
+        ``latency_ms``, ``interval90_ms``, ``coverage``, ``nodes``, ``table``, and with ``explain`` what
+        ``autocompress.api.explain.explanation`` gives: ``ops`` and ``kinds`` by cost, and what ``int8`` would save.
 
     Raises:
         UserError: when the model, the recipe or the table cannot be used.
@@ -52,7 +48,9 @@ def estimate(
     proto = load_model(model) if recipe is None else candidate_of(recipe, model)
     engine = get_runtime(runtime)
     latency = open_latency_model(engine, threads, forced=_path(latency_table))
-    ops = _executed(engine, proto, shapes or {}, batch_size, threads)
+    threads = latency.header.threads
+    bound = bound_model(proto, shapes or {}, batch_size)
+    ops = _executed(engine, bound, threads)
     estimator = latency.open_estimator()
     found = estimator.estimate(ops)
     document: dict[str, Any] = {
@@ -74,7 +72,7 @@ def estimate(
             f"neither table nor forest knows {', '.join(unknown)}: priced by a stated bound only"
         )
     if explain:
-        document["ops"] = explanation(ops, estimator)
+        document |= explanation(bound, ops, estimator, engine, lambda form: _executed(engine, form, threads))
     return document
 
 
@@ -95,7 +93,8 @@ def inspect(
     proto = load_model(model)
     engine = get_runtime(runtime)
     latency = open_latency_model(engine, threads, forced=_path(latency_table))
-    ops = _executed(engine, proto, shapes or {}, batch_size, threads)
+    threads = latency.header.threads
+    ops = _executed(engine, bound_model(proto, shapes or {}, batch_size), threads)
     estimator = latency.open_estimator()
     found = estimator.estimate(ops)
     prices = estimator.price([op.signature for op in ops])
@@ -153,8 +152,8 @@ def measure(
     """Times one model, or two in turn within one process.
 
     Returns:
-        ``a`` and ``b`` with ``latency_ms`` and what goes with it; for two models ``speedup`` (a's time over b's) and
-        ``speedup_ci95``.
+        ``a`` and ``b`` with ``latency_ms`` and what goes with it; for one model the same once more beside them, as a
+        verify command prints it; for two ``speedup`` (a's time over b's) and ``speedup_ci95``.
 
     Raises:
         UserError: when a model cannot be used, or the two take different inputs.
@@ -165,7 +164,8 @@ def measure(
     first = _load(engine, a, options)
     context = {"runtime": engine.name, "runtime_version": engine.version, "threads": threads, "batch_size": batch_size}
     if b is None:
-        return {"a": _measured(a, _time(a, first, feeds, budget_s)), "b": None, **context}
+        alone = _time(a, first, feeds, budget_s)
+        return {"a": _measured(a, alone), "b": None, **asdict(alone), **context}
     second = _load(engine, b, options)
     _same_inputs(first, second, a, b)
     try:
@@ -182,89 +182,12 @@ def measure(
     }
 
 
-def profile(
-    model: str | Path | None = None,
-    *,
-    runtime: str = "onnxruntime",
-    threads: int = 1,
-    shapes: Shapes | None = None,
-    batch_size: int = 1,
-    budget_s: float | None = None,
-    output: str | Path | None = None,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Times operators on this device and keeps them in its latency table; interrupting loses nothing measured.
-
-    Args:
-        model: time the operators of this model and of its int8 form; None times the operators of the built-in zoo.
-        runtime: name of the runtime.
-        threads: intra-op threads.
-        shapes: sizes of dynamic inputs.
-        batch_size: samples per run.
-        budget_s: seconds after which no further operator is begun.
-        output: table file; this user's own table for this device by default.
-        progress: told about each operator.
-
-    Raises:
-        UserError: when the model or the table cannot be used.
-    """
-    engine = get_runtime(runtime)
-    latency = open_latency_model(engine, threads)
-    path = Path(output) if output is not None else latency.writable_table
-    watching = progress or NullProgress()
-    file = TableFile(path, latency.header)
-    if model is None:
-        return _survey(engine, file, threads, budget_s, watching, latency.device)
-    measured = invalid = left = 0
-    seconds = 0.0
-    for ops in operators_to_profile(engine, model, shapes or {}, batch_size, threads):
-        remaining = None if budget_s is None else max(budget_s - seconds, 0.0)
-        outcome = profile_ops(engine, ops, file, threads=threads, budget_s=remaining, progress=watching)
-        measured, invalid, left = measured + outcome.measured, invalid + outcome.invalid, left + outcome.left
-        seconds += outcome.seconds
-    return {
-        "table": str(path),
-        "device": latency.device,
-        "records": len(file.load()),
-        "measured": measured,
-        "invalid": invalid,
-        "remaining": left,
-        "seconds": seconds,
-        "notices": [],
-    }
-
-
-def _survey(
-    engine: Runtime, file: TableFile, threads: int, budget_s: float | None, progress: Progress, device: str
-) -> dict[str, Any]:
-    """Times the zoo and trains predictors on what is known then."""
-    before = len(file.load())
-    outcome = survey(engine, file, threads=threads, budget_s=budget_s, progress=progress)
-    notices = [] if outcome.complete else ["the zoo is not finished; repeat the command to go on where it stopped"]
-    try:
-        folder = user_cache() / "predictors" / file.path.stem
-        train_predictors(file.path, folder, command=f"autocompress predictor train {file.path.name}")
-        notices.append(f"predictors trained on it are in {folder}")
-    except TableError as error:
-        notices.append(str(error))
-    return {
-        "table": str(file.path),
-        "device": device,
-        "records": len(outcome.table),
-        "measured": len(outcome.table) - before,
-        "invalid": sum(not record.valid for record in outcome.table),
-        "remaining": 0 if outcome.complete else None,
-        "seconds": outcome.seconds,
-        "notices": notices,
-    }
-
-
 def _path(given: str | Path | None) -> Path | None:
     return None if given is None else Path(given)
 
 
-def _executed(engine: Runtime, proto: Any, shapes: Shapes, batch_size: int, threads: int) -> list[ExecutedOp]:
-    bound = bound_model(proto, shapes, batch_size)
+def _executed(engine: Runtime, bound: onnx.ModelProto, threads: int) -> list[ExecutedOp]:
+    """A model whose sizes are all numbers, as the runtime executes it."""
     try:
         return list(engine.executed_ops(model_bytes(bound), random_feeds(bound), threads=threads, standalone=False))
     except RuntimeFailure as error:
@@ -299,4 +222,4 @@ def _same_inputs(first: Session, second: Session, a: str | Path, b: str | Path) 
         )
 
 
-__all__ = ["LatencyModel", "estimate", "inspect", "measure", "profile"]
+__all__ = ["LatencyModel", "estimate", "inspect", "measure"]

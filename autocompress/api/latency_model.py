@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from autocompress.latency.estimator import LatencyEstimator, re_anchor
+from autocompress.latency.estimator import LatencyEstimator
 from autocompress.latency.opening import LatencySource, open_latency
 from autocompress.latency.table import TableHeader
-from autocompress.measurement import EstimatedLatency
 from autocompress.progress import NullProgress, Progress
-from autocompress.runtimes.protocol import ExecutedOp, Runtime
-
-if TYPE_CHECKING:
-    from autocompress.search.state import SearchState
-
-# What is left of the error once the baseline has been measured (conservative; see latency_tables/README.md).
-_ANCHORED_ERROR90 = 0.10
+from autocompress.runtimes.protocol import Runtime
 
 
 @dataclass(frozen=True)
@@ -33,8 +24,13 @@ class LatencyModel:
 
     @property
     def header(self) -> TableHeader:
-        """This device, runtime, version and thread count."""
+        """The device, runtime, version and thread count that latencies are about."""
         return self.source.header
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether all this is about another device than this one, so that nothing timed here counts."""
+        return self.source.elsewhere
 
     @property
     def writable_table(self) -> Path:
@@ -68,27 +64,13 @@ class LatencyModel:
     def table_name(self) -> str:
         """Names of the tables in use."""
         names = [] if self.shipped_path is None else [self.shipped_path.name]
-        if self.writable_table.exists():
+        if not self.elsewhere and self.writable_table.exists():
             names.append(f"{self.writable_table.name} of this user")
         return ", ".join(names) or "none"
-
-    @property
-    def anchor(self) -> str:
-        """What estimates of finalists are re-anchored on."""
-        return "baseline"
 
     def open_estimator(self) -> LatencyEstimator:
         """The estimator over everything known now."""
         return self.source.estimator()
-
-    def anchored(self, ops: Sequence[ExecutedOp], state: SearchState) -> EstimatedLatency:
-        """Estimate of a finalist; scaled by measured over estimated baseline, except in deterministic runs."""
-        assert state.estimator is not None
-        estimate = state.estimator.estimate(ops)
-        if state.settings.deterministic or state.baseline is None or state.baseline_estimate is None:
-            return estimate
-        factor = state.baseline.latency.latency_ms / state.baseline_estimate.latency_ms
-        return re_anchor(estimate, factor, relative_error90=_ANCHORED_ERROR90)
 
 
 def open_latency_model(

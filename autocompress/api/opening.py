@@ -20,16 +20,18 @@ from autocompress.api.request import Request
 from autocompress.api.resume import restore
 from autocompress.api.scratch import scratch_folder
 from autocompress.api.study_start import started_study
+from autocompress.api.verification import about_verification, parsed_command, tried_command, verified_by
+from autocompress.config import RunConfig
 from autocompress.data import Split, open_source, split_groups, split_samples
 from autocompress.errors import AutocompressError, StorageError
 from autocompress.graph.model import input_specs, save_model
-from autocompress.progress import Progress
+from autocompress.progress import Progress, StagesOnly
 from autocompress.recipe.builder import CandidateBuilder, prepare
 from autocompress.runtimes import get_runtime
 from autocompress.search import tasks
 from autocompress.search.recorder import Recorder
-from autocompress.search.settings import SearchSettings
-from autocompress.search.space import load_space
+from autocompress.search.settings import TIMING, SearchSettings
+from autocompress.search.space import SearchSpace, load_space
 from autocompress.search.state import SearchState
 from autocompress.search.stopwatch import Stopwatch
 from autocompress.search.trials import Trial
@@ -108,25 +110,29 @@ def open_run(request: Request, progress: Progress, *, announce: bool = True) -> 
     config = request.config
     runtime = get_runtime(config.runtime)
     space = load_space(config.search_space, data_folder("search_spaces"))
+    command = parsed_command(config)
     split = _split(request)
-    latency = open_latency_model(runtime, config.threads, forced=config.latency_table)
+    latency = open_latency_model(runtime, config.threads, forced=config.latency_table, progress=StagesOnly(progress))
     _check_keeps_input(request)
     _check_writable(config.output)
     with contextlib.ExitStack() as stack:
         work = stack.enter_context(scratch_folder(config.output))
-        store = stack.enter_context(open_store(config.storage, create=not config.resume))
         prepared = prepare(request.model)
-        spec = _workbench(request, work, split, prepared, latency)
-        name = stack.enter_context(started_study(request, store, runtime, latency.device))
+        settings = _settings(config, space, latency)
+        spec = _workbench(request, work, split, prepared, latency, settings.verified_by)
+        timing = tried_command(command, Path(spec.model_path), progress)
+        store = stack.enter_context(open_store(config.storage, create=not config.resume))
+        name = stack.enter_context(started_study(request, store, latency))
         recorder = Recorder(store, name)
         state = SearchState(
-            settings=_settings(config, space),
+            settings=settings,
             builder=CandidateBuilder(prepared, config.runtime, request.fingerprint),
             executor=InlineExecutor(),
             open_estimator=latency.open_estimator,
             on_trial=lambda trial: _record(state, recorder, trial),
             progress=progress,
             stopwatch=Stopwatch(config.timeout_s),
+            command=timing,
         )
         run = OpenRun(request, name, store, state, spec, split, latency, recorder, command_line(config))
         try:
@@ -134,7 +140,7 @@ def open_run(request: Request, progress: Progress, *, announce: bool = True) -> 
                 restore(store.load(name), state, recorder)
             if announce:
                 progress.notice(f"study {name!r} is kept in {store.location}")
-            for text in latency.notices:
+            for text in (*latency.notices, *about_verification(config, latency)):
                 state.notice(text)
             yield run
         except BaseException as error:
@@ -199,7 +205,9 @@ def _check_writable(folder: Path) -> None:
         ) from error
 
 
-def _workbench(request: Request, work: Path, split: Split, prepared: Any, latency: LatencyModel) -> WorkbenchSpec:
+def _workbench(
+    request: Request, work: Path, split: Split, prepared: Any, latency: LatencyModel, verified_by: str
+) -> WorkbenchSpec:
     config = request.config
     return WorkbenchSpec(
         model_path=str(save_model(request.model, work / "baseline.onnx")),
@@ -220,10 +228,12 @@ def _workbench(request: Request, work: Path, split: Split, prepared: Any, latenc
         table_header=latency.header,
         known_table_path=None if latency.shipped_path is None else str(latency.shipped_path),
         seed=config.seed,
+        verified_by=verified_by,
+        priced_threads=latency.header.threads,
     )
 
 
-def _settings(config: Any, space: Any) -> SearchSettings:
+def _settings(config: RunConfig, space: SearchSpace, latency: LatencyModel) -> SearchSettings:
     size = config.target_size
     return SearchSettings(
         space=space,
@@ -237,9 +247,12 @@ def _settings(config: Any, space: Any) -> SearchSettings:
         seed=config.seed,
         deterministic=config.deterministic,
         workers=max(config.workers, 1),
+        verified_by=verified_by(config, latency),
+        profiles=not latency.elsewhere,
     )
 
 
 def _record(state: SearchState, recorder: Recorder, trial: Trial) -> None:
     assert state.encoding is not None and state.budget is not None
-    recorder.record(trial, state.encoding, state.budget)
+    limits = state.budget if state.settings.verified_by == TIMING else state.limits
+    recorder.record(trial, state.encoding, limits)

@@ -10,7 +10,7 @@ from autocompress.search.encoding import Encoding
 from autocompress.search.recorder import Recorder
 from autocompress.search.results import EvaluationResult
 from autocompress.search.state import SearchState
-from autocompress.search.trials import Trial
+from autocompress.search.trials import COMPLETE, FAILED, Trial
 
 if TYPE_CHECKING:
     from autocompress.store.records import CandidateRecord, StudyRecord
@@ -35,10 +35,11 @@ def _trial(candidate: CandidateRecord, encoding: Encoding) -> Trial:
         recipe=recipe,
         params=encoding.to_params(recipe),
         origin=candidate.origin,
-        state=candidate.state,
+        state=_state(candidate),
         predicted_drop=candidate.predicted_drop,
         predicted_deviation=deviation,
         estimate=candidate.estimate,
+        estimated_speedup=candidate.estimated_speedup,
         cause=candidate.cause,
         evaluation=_evaluation(candidate),
         damage=candidate.damage,
@@ -46,15 +47,20 @@ def _trial(candidate: CandidateRecord, encoding: Encoding) -> Trial:
     )
 
 
+def _state(candidate: CandidateRecord) -> str:
+    """A finalist that only failed to be verified gets another chance: the device may be reachable again."""
+    return COMPLETE if candidate.state == FAILED and candidate.search_drop is not None else candidate.state
+
+
 def _evaluation(candidate: CandidateRecord) -> EvaluationResult | None:
-    drop, speedup = candidate.search_drop, candidate.search_speedup
-    if drop is None or speedup is None:
+    drop = candidate.search_drop
+    if drop is None:
         return None
     return EvaluationResult(
         accuracy=MeasuredAccuracy("", float("nan"), drop.n),
         drop=drop,
         damage=candidate.damage if candidate.damage is not None else float("nan"),
-        speedup=speedup,
+        speedup=candidate.search_speedup,
         size_bytes=candidate.size_bytes or 0,
         stopped_early=False,
         build_s=candidate.build_s or 0.0,

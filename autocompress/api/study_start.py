@@ -15,24 +15,30 @@ from autocompress.api.versions import installed_versions
 from autocompress.data.spool import cache_folder
 from autocompress.errors import StorageError
 from autocompress.store import NewStudy
+from autocompress.store.resume import MAY_CHANGE
 
 if TYPE_CHECKING:
-    from autocompress.runtimes.protocol import Runtime
+    from autocompress.api.latency_model import LatencyModel
     from autocompress.store.store import Store
 
 
 @contextlib.contextmanager
-def started_study(request: Request, store: Store, runtime: Runtime, device: str) -> Iterator[str]:
+def started_study(request: Request, store: Store, latency: LatencyModel) -> Iterator[str]:
     """Creates the study of a run, or marks the one to resume as running; gives its name.
+
+    What a study for another device has measured is estimates alone, so that a command that times finalists may be added
+    when it is resumed.
 
     Raises:
         StorageError: when the name is taken, there is nothing to resume, the study was asked something else, or another
             process of this user runs it.
     """
-    name = _resumed_name(request, store) if request.config.resume else _created(request, store, runtime, device)
+    name = _resumed_name(request, store) if request.config.resume else _created(request, store, latency)
     with _running_alone(store, name):
         if request.config.resume:
-            store.check_resumable(name, request.fingerprint, request.config.to_options())
+            may_change = MAY_CHANGE | {"verify_command"} if latency.elsewhere else MAY_CHANGE
+            options = request.config.to_options()
+            store.check_resumable(name, request.fingerprint, options, may_change=may_change)
             store.set_status(name, "running")
         yield name
 
@@ -46,17 +52,17 @@ def _resumed_name(request: Request, store: Store) -> str:
     return same[0].name
 
 
-def _created(request: Request, store: Store, runtime: Runtime, device: str) -> str:
-    config = request.config
+def _created(request: Request, store: Store, latency: LatencyModel) -> str:
+    config, header = request.config, latency.header
     study = NewStudy(
         name=config.study or f"{request.label}-{datetime.now(UTC):%Y%m%d-%H%M%S}",
         model_fingerprint=request.fingerprint,
         model_path=str(request.model_path or request.label),
         model_size_bytes=request.size_bytes,
-        runtime=runtime.name,
-        runtime_version=runtime.version,
-        device=device,
-        threads=config.threads,
+        runtime=header.runtime,
+        runtime_version=header.runtime_version,
+        device=latency.device,
+        threads=header.threads,
         batch_size=config.batch_size,
         metric=str(config.metric or "automatic"),
         config=config.to_options(),

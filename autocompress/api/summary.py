@@ -7,6 +7,7 @@ from typing import Any
 from autocompress.api.opening import OpenRun
 from autocompress.report.summary import build_summary, validate_summary
 from autocompress.report.wording import metric_unit
+from autocompress.search.anchors import anchors_of
 from autocompress.search.verify import Outcome
 
 FORMAT_VERSION = 1
@@ -25,6 +26,7 @@ def make_summary(run: OpenRun, outcome: Outcome) -> dict[str, Any]:
         model=str(config.output / "best.onnx"),
         recipe=str(config.output / "recipe.json"),
         target_met=outcome.target_met,
+        target_met_by_estimate=outcome.by_estimate,
         seconds={"total": state.stopwatch.elapsed_s, **state.stopwatch.seconds},
         unit=unit,
         higher_is_better=measured is None or measured.higher_is_better,
@@ -42,17 +44,18 @@ def make_summary(run: OpenRun, outcome: Outcome) -> dict[str, Any]:
     summary["storage"] = str(run.store.location)
     summary["target_speedup"] = _target_speedup(run)
     summary["target_latency_ms"] = config.target_latency_ms
+    summary["verify_command"] = config.verify_command
     summary["deterministic"] = config.deterministic
     summary["search_space"] = state.settings.space.name
     summary["status"] = "interrupted" if state.interrupted else "complete"
     summary["stop_reason"] = summary["reason"] = outcome.reason
-    summary["seconds"]["first_met"] = state.first_met_s
+    summary["seconds"]["first_met"] = None if outcome.by_estimate else state.first_met_s
     summary["best"]["unchanged"] = outcome.best is None
     summary["trials"]["screened"] = state.screened_count
     summary["trials"]["verified"] = len(state.verified)
     summary["estimator"] |= {
         "n_verified": len(state.verified),
-        "anchor": run.latency.anchor,
+        "anchors": len(anchors_of(state)),
         "table": run.latency.table_name,
     }
     validate_summary(summary)

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from autocompress.bundled import FOLDER
 from autocompress.bundled.digits import BIAS, SCALE, Part, split_digits
+from autocompress.files import replacing, write_bytes, write_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -98,22 +98,11 @@ def score(model: bytes, part: Part) -> float:
 def write(folder: Path, model: bytes, held_out: Part) -> None:
     """Writes the three files, each at once and whole."""
     folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / "digits_resnet.onnx", lambda path: path.write_bytes(model))
-    _replace(
-        folder / "digits.npz",
-        lambda path: np.savez_compressed(path, image=held_out.image, labels=held_out.labels),
-    )
+    write_bytes(folder / "digits_resnet.onnx", model)
+    with replacing(folder / "digits.npz") as file:
+        np.savez_compressed(file, image=held_out.image, labels=held_out.labels)
     text = f"# image (uint8) * scale + bias is what the network takes: -1 to 1.\nscale: [{SCALE!r}]\nbias: [{BIAS!r}]\n"
-    _replace(folder / "preprocess.yaml", lambda path: path.write_text(text))
-
-
-def _replace(target: Path, write_to: Callable[[Path], Any]) -> None:
-    partial = target.with_name(f".{os.getpid()}.{target.name}")
-    try:
-        write_to(partial)
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_text(folder / "preprocess.yaml", text)
 
 
 def main(arguments: list[str] | None = None) -> None:

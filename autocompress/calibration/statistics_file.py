@@ -6,8 +6,6 @@ one tensor after the other, with ``*_length`` columns to take them apart.
 
 from __future__ import annotations
 
-import os
-import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +19,7 @@ from autocompress.calibration.exact_sum import BYTES, ExactSum
 from autocompress.calibration.histogram import BINS, MINIMUM_EXPONENT, Histogram, width_exponent
 from autocompress.calibration.statistics import Statistics, TensorStatistics
 from autocompress.errors import DataError
+from autocompress.files import replacing
 
 FORMAT_VERSION = 1
 
@@ -38,15 +37,10 @@ def write(statistics: Statistics, path: Path) -> None:
     Raises:
         DataError: when the file cannot be written.
     """
-    temporary: str | None = None
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-        with os.fdopen(handle, "wb") as file:
+        with replacing(path) as file:
             np.savez_compressed(file, allow_pickle=False, **_columns(statistics))
-        os.replace(temporary, path)
     except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
         raise DataError(f"cannot write calibration statistics to {path}: {error.strerror}") from error
 
 

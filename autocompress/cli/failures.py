@@ -1,6 +1,6 @@
 """What a command ends with: every way it can end becomes an exit code here, and only here.
 
-typer.Exit              its code                a command decided (0, or 3: target not reached)
+typer.Exit              its code                a command decided (0; 3: target not reached; 4: met by estimate only)
 TyperException          2   one sentence        wrong usage
 AutocompressError       its exit_code, sentence deliberate refusals: see autocompress.errors
 KeyboardInterrupt       130                     Ctrl-C or SIGTERM where there was no best result to keep

@@ -44,6 +44,7 @@ class LineProgress:
         self._total: int | None = None
         self._limit_s: float | None = None
         self._done = 0
+        self._detail = ""
         self._began = self._said = 0.0
 
     def stage(self, name: str, total: int | None = None, limit_s: float | None = None) -> None:
@@ -51,6 +52,7 @@ class LineProgress:
         self.close()
         self._stage, self._total, self._limit_s = name, total, limit_s
         self._done = 0
+        self._detail = ""
         self._began = self._said = self._now()
 
     def advance(self, n: int = 1) -> None:
@@ -58,7 +60,11 @@ class LineProgress:
         self._done += n
         if self._stage is not None and self._now() - self._said >= _LINE_EVERY_S:
             self._said = self._now()
-            self._write(f"{self._stage}: {self._counts()}{self._left()}")
+            self._write(f"{self._stage}: {self._counts()}{self._detailed()}{self._left()}")
+
+    def detail(self, text: str) -> None:
+        """Keeps a few words for the next line."""
+        self._detail = text
 
     def best(self, text: str) -> None:
         """Says the best so far."""
@@ -71,11 +77,14 @@ class LineProgress:
     def close(self) -> None:
         """Says how long the last stage took."""
         if self._stage is not None:
-            self._write(f"{self._stage}: done{self._counted()} in {clock(self._now() - self._began)}")
+            self._write(f"{self._stage}: done{self._counted()}{self._detailed()} in {clock(self._now() - self._began)}")
         self._stage = None
 
     def _counts(self) -> str:
         return f"{self._done}" if self._total is None else f"{self._done}/{self._total}"
+
+    def _detailed(self) -> str:
+        return f", {self._detail}" if self._detail else ""
 
     def _counted(self) -> str:
         return f", {self._done}" if self._done else ""
@@ -102,6 +111,7 @@ class LiveProgress:
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             _text_column(_counts_of),
+            TextColumn("{task.fields[detail]}", markup=False),
             _text_column(_time_of),
             TextColumn("{task.fields[best]}", style="bold", markup=False),
             console=console,
@@ -120,13 +130,18 @@ class LiveProgress:
         """Ticks the bar before and begins another."""
         best = self._task.fields["best"] if self._task is not None else ""
         self._finish()
-        task_id = self._bars.add_task(name, total=total, best=best, limit_s=limit_s, counted=True)
+        task_id = self._bars.add_task(name, total=total, best=best, detail="", limit_s=limit_s, counted=True)
         self._task = next(task for task in self._bars.tasks if task.id == task_id)
 
     def advance(self, n: int = 1) -> None:
         """Moves the bar."""
         if self._task is not None:
             self._bars.advance(self._task.id, n)
+
+    def detail(self, text: str) -> None:
+        """Shows a few words beside the counts."""
+        if self._task is not None:
+            self._bars.update(self._task.id, detail=text)
 
     def best(self, text: str) -> None:
         """Shows the best so far beside the bar."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import yaml
 from autocompress.config.options import is_function_reference, parse_options
 from autocompress.config.run_config import RunConfig
 from autocompress.errors import ConfigError
+from autocompress.files import replacing
 
 _PATHS = ("model", "data", "calibration_data", "preprocess", "latency_table", "output")
 _SPACE_SUFFIXES = (".yaml", ".yml")
@@ -104,8 +104,7 @@ def _is_relative(key: str, value: str) -> bool:
 def _write(path: Path, text: str) -> None:
     """Writes atomically: a reader sees the old file or the new one, never half of one."""
     try:
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, suffix=".tmp", delete=False) as file:
-            file.write(text)
-        os.replace(file.name, path)
+        with replacing(path) as file:
+            file.write(text.encode())
     except OSError as error:
         raise ConfigError(f"cannot write the configuration {path}: {error.strerror}") from error

@@ -93,6 +93,8 @@ PARSERS: Mapping[str, Parser] = {
     "batch_size": partial(parse_count, "batch size"),
     "shapes": parse_shapes,
     "latency_table": partial(parse_path, "latency table"),
+    "verify_command": partial(parse_text, "verify command"),
+    "verify_timeout_s": partial(parse_positive, "verify timeout in s"),
     "search_space": partial(parse_text, "search space"),
     "trials": partial(parse_count, "trials"),
     "timeout_s": partial(parse_positive, "timeout in s"),
@@ -109,6 +111,7 @@ PARSERS: Mapping[str, Parser] = {
 WITH_UNITS: Mapping[str, tuple[str, Parser]] = {
     "target_latency": ("target_latency_ms", parse_latency_ms),
     "timeout": ("timeout_s", parse_duration_s),
+    "verify_timeout": ("verify_timeout_s", parse_duration_s),
 }
 """Option whose text carries a unit -> the field that holds the number, and how the text is read."""
 

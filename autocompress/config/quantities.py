@@ -167,6 +167,16 @@ def parse_count(name: str, value: object, *, at_least: int = 1, at_most: int = 2
     return count
 
 
+def parse_counts(name: str, value: object, *, at_least: int = 1, at_most: int = 2**31 - 1) -> tuple[int, ...]:
+    """``"1,2"`` -> different whole numbers from ``at_least`` to ``at_most``, in the order given.
+
+    Raises:
+        ConfigError: for anything else.
+    """
+    parts = value.split(",") if isinstance(value, str) else [value]
+    return tuple(dict.fromkeys(parse_count(name, part, at_least=at_least, at_most=at_most) for part in parts))
+
+
 def format_duration(seconds: float) -> str:
     """The shortest text that :func:`parse_duration_s` reads back as exactly ``seconds``."""
     for unit, scale in _DURATION_S.items():

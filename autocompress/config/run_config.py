@@ -13,6 +13,7 @@ from autocompress.config.shapes import Shapes, format_sizes
 from autocompress.errors import ConfigError
 
 DEFAULT_TIMEOUT_S = 600.0
+DEFAULT_VERIFY_TIMEOUT_S = 120.0
 DEFAULT_STORAGE = "autocompress.db"
 BUNDLED_TARGET_SPEEDUP = 2.0
 
@@ -21,7 +22,8 @@ class RunConfig(BaseModel):
     """What ``autocompress run`` was asked to do; built from options by name, with their units.
 
     ``RunConfig(model="m.onnx", data="d.npz", target_speedup="2x", timeout="10m")`` reads text as the command line
-    does.  ``target_latency`` ("5ms") and ``timeout`` ("10m") fill the fields that carry the unit in their name.
+    does.  ``target_latency`` ("5ms"), ``timeout`` ("10m") and ``verify_timeout`` ("90s") fill the fields that carry the
+    unit in their name.
 
     Attributes:
         model: ONNX file, or None for the bundled example.
@@ -37,7 +39,11 @@ class RunConfig(BaseModel):
         threads: intra-op threads of the runtime.
         batch_size: samples per run when latency is measured.
         shapes: sizes of dynamic inputs, by input name.
-        latency_table: table to use although another one fits this device better, or None.
+        latency_table: table to use although another one fits this device better, or None; one of another device makes
+            it the device that is optimized for.
+        verify_command: command that times the model whose path it is given, on the device that is optimized for; None
+            times on this device.
+        verify_timeout_s: seconds after which one call of ``verify_command`` is ended.
         search_space: stem of a file in ``search_spaces/``, or a path.
         trials: trials after which the search stops, or None.
         timeout_s: seconds after which the search stops; None only when ``deterministic``.
@@ -69,6 +75,8 @@ class RunConfig(BaseModel):
     batch_size: int = 1
     shapes: Shapes = Field(default_factory=dict)
     latency_table: Path | None = None
+    verify_command: str | None = None
+    verify_timeout_s: float = DEFAULT_VERIFY_TIMEOUT_S
     search_space: str = "mixed_precision"
     trials: int | None = None
     timeout_s: float | None = DEFAULT_TIMEOUT_S

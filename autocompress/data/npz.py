@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
+import tempfile
 import zipfile
 import zlib
 from pathlib import Path
@@ -20,6 +20,7 @@ from autocompress.data.rows import FileRows, MemoryRows, Rows, npy_header, open_
 from autocompress.data.samples import Array, Indices
 from autocompress.data.spool import cache_folder, ensure_room, file_folder
 from autocompress.errors import DataError
+from autocompress.files import replacing
 
 _SMALL_BYTES = 1 << 20
 _CHUNK_BYTES = 4 << 20
@@ -105,25 +106,25 @@ class NpzArray:
         return open_npy(target, self._label)
 
     def _unpack(self, target: Path, reordered: bool) -> None:
-        partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
-        raw = partial.with_suffix(".raw") if reordered else partial
-        try:
-            with _open_member(self._path, self._member, self._label) as stream, open(raw, "wb") as out:
-                stream.seek(self._header_bytes)
-                if not reordered:
-                    out.write(npy_header(self.dtype, self.shape))
-                left = self._nbytes
-                while left:
-                    chunk = _guarded_read(stream, min(left, _CHUNK_BYTES), self._label)
-                    out.write(chunk)
-                    left -= len(chunk)
-                _check_sum(stream, self._label)
-            if reordered:
-                _write_row_major(raw, partial, self.dtype, self.shape)
-            os.replace(partial, target)
-        finally:
-            partial.unlink(missing_ok=True)
-            raw.unlink(missing_ok=True)
+        with replacing(target, durable=False) as out:
+            if not reordered:
+                out.write(npy_header(self.dtype, self.shape))
+                self._copy_elements(out)
+                return
+            with tempfile.TemporaryFile(dir=target.parent) as raw:
+                self._copy_elements(raw)
+                raw.flush()
+                _write_row_major(raw, out, self.dtype, self.shape)
+
+    def _copy_elements(self, out: IO[bytes]) -> None:
+        with _open_member(self._path, self._member, self._label) as stream:
+            stream.seek(self._header_bytes)
+            left = self._nbytes
+            while left:
+                chunk = _guarded_read(stream, min(left, _CHUNK_BYTES), self._label)
+                out.write(chunk)
+                left -= len(chunk)
+            _check_sum(stream, self._label)
 
 
 def open_npz(path: Path) -> tuple[dict[str, Rows], tuple[str, ...]]:
@@ -186,11 +187,10 @@ def _check_sum(stream: IO[bytes], label: str) -> None:
         raise DataError(f"The {label} is damaged: {error}.") from error
 
 
-def _write_row_major(raw: Path, target: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+def _write_row_major(raw: IO[bytes], out: IO[bytes], dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
     """Turns column-ordered elements into a row-ordered .npy file, a few rows at a time."""
     columns = np.memmap(raw, dtype, "r", shape=shape, order="F")
     per_chunk = max(1, _CHUNK_BYTES // max(1, dtype.itemsize * math.prod(shape[1:])))
-    with open(target, "wb") as out:
-        out.write(npy_header(dtype, shape))
-        for start in range(0, shape[0], per_chunk):
-            out.write(np.ascontiguousarray(columns[start : start + per_chunk]).data)
+    out.write(npy_header(dtype, shape))
+    for start in range(0, shape[0], per_chunk):
+        out.write(np.ascontiguousarray(columns[start : start + per_chunk]).data)

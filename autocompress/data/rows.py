@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from autocompress.data.samples import Array, Indices
 from autocompress.errors import DataError
+from autocompress.files import Replacement
 
 _HEADER_BYTES = 256
 _MAGIC = b"\x93NUMPY\x01\x00"
@@ -159,8 +160,8 @@ class RowWriter:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._partial = self.path.with_name(f"{self.path.name}.{os.getpid()}.partial")
-        self._file: IO[bytes] = open(self._partial, "wb")  # noqa: SIM115 - closed in __exit__
+        self._replacement = Replacement(self.path, durable=False)  # spooled data can be made again
+        self._file = self._replacement.file
         self._file.write(b"\0" * _HEADER_BYTES)
         self._row_shape: tuple[int, ...] | None = None
         self._dtype: np.dtype[Any] | None = None
@@ -190,11 +191,9 @@ class RowWriter:
             if kind is None and self._dtype is not None and self._row_shape is not None:
                 self._file.seek(0)
                 self._file.write(npy_header(self._dtype, (self.count, *self._row_shape)))
-                self._file.close()
-                os.replace(self._partial, self.path)
+                self._replacement.complete()
         finally:
-            self._file.close()
-            self._partial.unlink(missing_ok=True)
+            self._replacement.discard()
 
 
 def npy_header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from google.protobuf.message import EncodeError
 from onnx import ModelProto, TensorProto, helper
 
 from autocompress.errors import ModelError, StorageError
+from autocompress.files import replacing
 from autocompress.graph.external import external_references, is_external
 from autocompress.graph.reading import read_model
 from autocompress.graph.skeleton import copy_without
@@ -74,9 +74,9 @@ def save_model(
     with _storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         if heavy:
-            with _atomic(path.with_name(path.name + ".data")) as file:
+            with replacing(path.with_name(path.name + ".data")) as file:
                 stored.graph.initializer.extend(_write_weights(heavy, file, path.name + ".data"))
-        with _atomic(path) as file:
+        with replacing(path) as file:
             file.write(model_bytes(stored))
     return path
 
@@ -100,7 +100,7 @@ def copy_model_file(source: str | Path, path: str | Path) -> Path:
             continue
         with _storage_errors(target):
             target.parent.mkdir(parents=True, exist_ok=True)
-            with part.open("rb") as file, _atomic(target) as copy:
+            with part.open("rb") as file, replacing(target) as copy:
                 shutil.copyfileobj(file, copy)
     return path
 
@@ -142,21 +142,6 @@ def _refuse_source(path: Path, source: str | Path | None) -> None:
     source = Path(source)
     if path.resolve() == source.resolve() or (path.exists() and source.exists() and path.samefile(source)):
         raise StorageError(f"{path} is the model that came in and is never overwritten; choose another output.")
-
-
-@contextlib.contextmanager
-def _atomic(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes the place of ``path`` once it is completely written, or leaves no trace."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        with temporary.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 @contextlib.contextmanager

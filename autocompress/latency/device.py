@@ -63,11 +63,14 @@ class Device:
             TableError: when ``row`` does not describe a device.
         """
         try:
+            isa = row["isa"]
+            if not isinstance(isa, list):
+                raise TypeError("isa is no list")
             return cls(
                 str(row["vendor"]),
                 str(row["microarchitecture"]),
                 str(row["name"]),
-                tuple(sorted(str(flag) for flag in row["isa"])),
+                tuple(sorted(str(flag) for flag in isa)),
                 int(row["cores"]),
             )
         except (KeyError, TypeError, ValueError) as error:
@@ -93,7 +96,7 @@ def identify_device(cpuinfo: str | None = None) -> Device:
         microarchitecture="-".join(numbers) or platform.machine(),
         name=name,
         isa=tuple(sorted(flag for flag in _TELLING_ISA if flag in flags)),
-        cores=_usable_cores(),
+        cores=usable_cores(),
     )
 
 
@@ -123,7 +126,8 @@ def _name_by_platform() -> str:
     return platform.processor() or platform.machine()
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
+    """Processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -3,41 +3,52 @@
 from __future__ import annotations
 
 from autocompress.graph.signature import OpSignature
+from autocompress.latency.placement import fused_with, is_interleaved
 from autocompress.latency.roofline import is_integer
 from autocompress.runtimes.work import convolution_kernel, weight_of
 
-_CONVOLUTIONS = frozenset({"Conv", "FusedConv", "NhwcFusedConv", "QLinearConv", "ConvInteger"})
+_CONVOLUTIONS = frozenset({"Conv", "FusedConv", "NhwcFusedConv", "QLinearConv", "ConvInteger", "Convolution"})
 _PRODUCTS = frozenset(
-    {"MatMul", "FusedMatMul", "Gemm", "FusedGemm", "QGemm", "QLinearMatMul", "MatMulInteger", "MatMulIntegerToFloat"}
-)
+    {
+        "MatMul", "FusedMatMul", "Gemm", "FusedGemm", "QGemm", "QLinearMatMul", "MatMulInteger", "MatMulIntegerToFloat",
+        "FullyConnected",
+    }
+)  # fmt: skip
 _BY_TYPE = {
     "DynamicQuantizeMatMul": "dynamic_matmul",
     "MatMulNBits": "nbits_matmul",
-    "ConvTranspose": "conv_transpose",
-    **dict.fromkeys(("LSTM", "GRU", "RNN", "DynamicQuantizeLSTM"), "recurrent"),
-    **dict.fromkeys(("Attention", "MultiHeadAttention", "QAttention"), "attention"),
-    **dict.fromkeys(("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Cast"), "conversion"),
+    **dict.fromkeys(("ConvTranspose", "Deconvolution"), "conv_transpose"),
+    **dict.fromkeys(("LSTM", "GRU", "RNN", "DynamicQuantizeLSTM", "RNNCell", "RNNSeq"), "recurrent"),
+    **dict.fromkeys(("Attention", "MultiHeadAttention", "QAttention", "ScaledDotProductAttention"), "attention"),
+    **dict.fromkeys(
+        ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Cast", "Convert", "FakeQuantize"), "conversion"
+    ),
     **dict.fromkeys(
         ("Transpose", "ReorderInput", "ReorderOutput", "Reorder", "DepthToSpace", "SpaceToDepth"), "layout"
     ),
     **dict.fromkeys(
         ("Softmax", "LogSoftmax", "QLinearSoftmax", "LayerNormalization", "SkipLayerNormalization",
          "InstanceNormalization", "BatchNormalization", "SimplifiedLayerNormalization", "GroupNorm", "LRN",
-         "EmbedLayerNormalization", "LpNormalization", "RMSNormalization", "GroupNormalization"),
+         "EmbedLayerNormalization", "LpNormalization", "RMSNormalization", "GroupNormalization", "MVN", "RMS",
+         "NormalizeL2"),
         "normalization",
     ),
     **dict.fromkeys(
         ("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "QLinearAveragePool",
-         "QLinearGlobalAveragePool", "NhwcMaxPool", "LpPool"),
+         "QLinearGlobalAveragePool", "NhwcMaxPool", "LpPool", "Pooling"),
         "pooling",
     ),
     **dict.fromkeys(
         ("Concat", "QLinearConcat", "Slice", "Split", "Gather", "Pad", "Expand", "Tile", "Resize", "Upsample",
-         "Where", "QLinearWhere", "GatherElements", "ScatterND", "GatherND", "ScatterElements"),
+         "Where", "QLinearWhere", "GatherElements", "ScatterND", "GatherND", "ScatterElements", "Broadcast",
+         "Concatenation", "Interpolate", "StridedSlice", "ScatterUpdate", "ScatterElementsUpdate", "ScatterNDUpdate"),
         "movement",
     ),
+    **dict.fromkeys(("If", "Loop", "Scan", "TensorIterator"), "other"),
     **dict.fromkeys(("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Shape", "Size"), "view"),
 }  # fmt: skip
+_STRIDED = 5  # position of strides among the parts of a dispatch class
+_ELEMENTWISE = frozenset({"Eltwise", "Math", "Subgraph"})
 
 
 def family_of(signature: OpSignature) -> str:
@@ -45,14 +56,20 @@ def family_of(signature: OpSignature) -> str:
     op_type = signature.op_type
     arithmetic = "int8" if is_integer(signature) else "float"
     if op_type in _CONVOLUTIONS:
-        return f"conv_{_convolution_kind(signature)}_{arithmetic}"
+        kind = _convolution_kind(signature)
+        return f"conv_{'dense' if kind == 'grouped' else kind}_{arithmetic}"
     if op_type in _PRODUCTS:
+        weight = weight_of(signature)
+        if weight is not None and weight.dtype in ("uint4", "int4"):
+            return "nbits_matmul"
         return f"matmul_{arithmetic}"
     if op_type in _BY_TYPE:
         return _BY_TYPE[op_type]
     if op_type.startswith("Reduce") or op_type in ("ArgMax", "ArgMin", "TopK", "CumSum", "QLinearReduceMean"):
         return "reduction"
-    if len(signature.outputs) == 1 and _is_elementwise(signature):
+    if "multiply_adds" in dict(signature.attributes):
+        return "attention"  # products and a softmax in one loop
+    if op_type in _ELEMENTWISE or (len(signature.outputs) == 1 and _is_elementwise(signature)):
         return f"elementwise_{arithmetic}"
     return "other"
 
@@ -89,8 +106,25 @@ def dispatch_class(signature: OpSignature) -> str:
         str(attributes.get("mode", "")),
         "".join(str(axis) for axis in _integers(attributes.get("perm"))),
         "variable" if weight is None and convolution_kernel(signature) is not None else "",
+        # A runtime's own name of its kernel; how many rows share a scale, and whether float is computed with.
+        *(
+            str(attributes[name])
+            for name in ("operator", "kernel", "block_size", "accuracy_level")
+            if name in attributes
+        ),
     ]
     return "|".join(parts)
+
+
+def kernel_path(signature: OpSignature) -> tuple[str, ...]:
+    """Levels from the general to the special: "" for the family, layout, kernel, dispatch class, what is fused."""
+    layout = "blocked" if "nchwc" in signature.domain else "last" if is_interleaved(signature) else "plain"
+    parts = dispatch_class(signature).replace("/", "_").split("|")
+    if signature.op_type in _CONVOLUTIONS and _convolution_kind(signature) == "grouped":
+        parts[0] = f"grouped {parts[0]}"
+    kernel = "|".join(part for i, part in enumerate(parts) if i != _STRIDED)
+    dispatched = f"/{layout}/{kernel}/{parts[_STRIDED]}"
+    return "", f"/{layout}", f"/{layout}/{kernel}", dispatched, f"{dispatched}/{fused_with(signature)}"
 
 
 def _is_strided(strides: object) -> bool:

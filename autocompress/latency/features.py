@@ -4,10 +4,12 @@
 | --- | --- |
 | log multiply-adds, bytes, weight bytes, operand and result elements, intensity | the size of the work |
 | batch, channels in and out per group, groups, height, width, window, strides, dilation, padding | its shape |
-| channels modulo 4, 8, 16 | kernels work in blocks; a rest costs a slower path |
 | rows, columns, inner size, products | the same for matrix products |
-| operand dtypes, per-channel scales, layout, fused activation, fused addition, bias, constant operands | which kernel |
+| channels, planes and last axes: rests of 4 to 64, share of padding | kernels work in blocks; a rest costs more |
+| alignment of planes and last axes | addresses 4096 bytes apart share a set of the first cache |
+| operand dtypes, per-channel scales, layout, what is fused into it, bias, constant operands | which kernel |
 | size and stride of the moved axes | memory movement, softmax, normalization |
+| log of each count of work (``work_terms.py``) | what the time is made of |
 | sparsity | for runtimes that skip zeros |
 """
 
@@ -15,12 +17,22 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from autocompress.graph.signature import OpSignature, TensorType
+from autocompress.latency.placement import (
+    activations_of,
+    channel_axis,
+    fused_with,
+    in_memory,
+    is_interleaved,
+    operand_order,
+    result_order,
+)
+from autocompress.latency.work_terms import WORK_TERMS, integers, padded, work_terms
 from autocompress.runtimes.work import (
     bytes_touched,
     convolution_kernel,
@@ -33,24 +45,42 @@ from autocompress.runtimes.work import (
 FloatArray = npt.NDArray[np.float32]
 
 _DTYPES = ("float32", "uint8", "int8", "float16", "int64", "int32", "bool", "float64", "uint4", "int4")
-_ACTIVATIONS = ("", "Relu", "Clip", "LeakyRelu", "HardSigmoid", "Tanh", "Sigmoid", "Silu")
+_ACTIVATIONS = ("", "Relu", "Clip", "LeakyRelu", "HardSigmoid", "Tanh", "Sigmoid", "Silu", "HardSwish")
 _SIZES = ("macs", "bytes", "weight_bytes", "input_bytes", "output_bytes", "intensity")
 _SHAPE = (
     "batch", "channels_in", "channels_out", "groups", "height", "width", "window", "window_height", "stride",
     "dilation", "padding",
 )  # fmt: skip
-_RESTS = tuple(f"channels_{side}_mod_{m}" for side in ("in", "out") for m in (4, 8, 16))
 _PRODUCT = ("rows", "columns", "inner", "products", "columns_mod_16", "inner_mod_16")
 _KIND = (
     "op", "activation_dtype", "other_dtype", "weight_dtype", "result_dtype", "scales", "blocked", "channels_last",
-    "activation", "operands", "constants", "results",
+    "activation", "operands", "constants", "results", "operator", "interleaved", "fused", "fused_functions",
+    "fused_steps", "step",
 )  # fmt: skip
 _AXES = (
     "rank", "last_axis", "source_last_axis", "moved_axes", "axis", "smallest_operand", "largest_operand", "outer",
     "window_work", "broadcast",
 )  # fmt: skip
+# What a runtime computes by polynomials or tables, many instructions for each element.
+_FUNCTIONS = frozenset(
+    {
+        "Sigmoid", "Tanh", "Erf", "Exp", "Gelu", "HardSwish", "HardSigmoid", "Elu", "Selu", "Celu", "Softplus", "Mish",
+        "Swish", "Silu", "Log", "Pow", "Sqrt", "Div", "Sin", "Cos", "Softmax", "Reciprocal", "Softsign", "FakeQuantize",
+        "LayerNormalization",
+    }
+)  # fmt: skip
+_RESTS, _BLOCKS = (4, 8, 16, 32, 64), (16, 32, 64)
+_FIT = tuple(
+    f"{side}_{name}"
+    for side in ("operand", "result")
+    for name in (
+        "channels", *(f"channels_mod_{m}" for m in _RESTS), *(f"channels_pad_{m}" for m in _BLOCKS), "plane",
+        "plane_alignment", "last_axis_alignment", "plane_mod_16", "plane_mod_6", "last_axis_mod_16",
+    )
+)  # fmt: skip
+_WORK = tuple(f"work_{i}" for i in range(WORK_TERMS))
 
-FEATURES: tuple[str, ...] = (*_SIZES, *_SHAPE, *_RESTS, *_PRODUCT, *_KIND, *_AXES, "sparsity")
+FEATURES: tuple[str, ...] = (*_SIZES, *_SHAPE, *_PRODUCT, *_KIND, *_AXES, *_FIT, "sparsity", *_WORK)
 
 
 def features_of(signatures: Iterable[OpSignature]) -> FloatArray:
@@ -59,8 +89,10 @@ def features_of(signatures: Iterable[OpSignature]) -> FloatArray:
     Returns:
         Of shape (operators, ``len(FEATURES)``).
     """
-    rows = [_row(signature) for signature in signatures]
-    return np.asarray(rows, np.float32).reshape(len(rows), len(FEATURES))
+    listed = list(signatures)
+    rows = np.asarray([_row(signature) for signature in listed], np.float32)
+    work = np.log2(1.0 + work_terms(listed))
+    return np.hstack([rows.reshape(len(listed), len(FEATURES) - WORK_TERMS), work.astype(np.float32)])
 
 
 def _row(signature: OpSignature) -> list[float]:
@@ -70,6 +102,7 @@ def _row(signature: OpSignature) -> list[float]:
         *_product(signature),
         *_kind(signature),
         *_axes(signature),
+        *_fit(signature),
         signature.sparsity,
     ]
 
@@ -80,8 +113,8 @@ def _log(value: float) -> float:
 
 def _sizes(signature: OpSignature) -> list[float]:
     macs, touched, weights = multiply_adds(signature), bytes_touched(signature), weight_bytes(signature)
-    results = sum(tensor_bytes(t) for t in signature.outputs)
-    return [_log(macs), _log(touched), _log(weights), _log(touched - weights - results), _log(results),
+    read, results = (sum(map(tensor_bytes, side)) for side in (activations_of(signature), signature.outputs))
+    return [_log(macs), _log(touched), _log(weights), _log(read), _log(results),
             _log(macs / max(touched, 1))]  # fmt: skip
 
 
@@ -90,39 +123,33 @@ def _shape(signature: OpSignature) -> list[float]:
     kernel = convolution_kernel(signature)
     shape = signature.outputs[0].shape if signature.outputs else ()
     if kernel is None:
-        first = signature.inputs[0] if signature.inputs else None
-        channels_in, channels_out = _channels(first), _channels(signature.outputs[0] if signature.outputs else None)
+        channels_in = _channels(signature, signature.inputs[0] if signature.inputs else None)
+        channels_out = _channels(signature, signature.outputs[0] if signature.outputs else None)
         window = window_height = 1
     else:
         channels_in, channels_out = kernel.shape[1], kernel.shape[0]
         window, window_height = math.prod(kernel.shape[2:]), kernel.shape[2]
-    groups = _number(attributes.get("group", 1))
-    pooled = _integers(attributes.get("kernel_shape"))
+    pooled = integers(attributes.get("kernel_shape"))
     if kernel is None and pooled:
         window, window_height = math.prod(pooled), pooled[0]
-    height, width = _plane(shape, channels_last=bool(attributes.get("channels_last", 0)))
-    whole_in, whole_out = int(channels_in * (groups if kernel is not None else 1)), int(channels_out)
+    height, width = _plane(signature, shape)
     return [
-        float(shape[0]) if shape else 1.0, float(channels_in), float(channels_out), groups, float(height), float(width),
-        float(window), float(window_height), _number(attributes.get("strides", 1)),
-        _number(attributes.get("dilations", 1)), float(sum(_integers(attributes.get("pads")))),
-        *(float(whole_in % m) for m in (4, 8, 16)), *(float(whole_out % m) for m in (4, 8, 16)),
+        float(shape[0]) if shape else 1.0, float(channels_in), float(channels_out), _number(attributes.get("group", 1)),
+        float(height), float(width), float(window), float(window_height), _number(attributes.get("strides", 1)),
+        _number(attributes.get("dilations", 1)), float(sum(integers(attributes.get("pads")))),
     ]  # fmt: skip
 
 
-def _channels(tensor: TensorType | None) -> int:
-    return tensor.shape[1] if tensor is not None and len(tensor.shape) > 1 else 1
+def _channels(signature: OpSignature, tensor: TensorType | None) -> int:
+    shape = tensor.shape if tensor is not None else ()
+    return shape[channel_axis(signature, len(shape))] if shape else 1
 
 
-def _plane(shape: tuple[int, ...], *, channels_last: bool) -> tuple[int, int]:
+def _plane(signature: OpSignature, shape: tuple[int, ...]) -> tuple[int, int]:
     if len(shape) < 3:
         return 1, 1
-    plane = shape[1:-1] if channels_last else shape[2:]
+    plane = [size for axis, size in enumerate(shape) if axis not in (0, channel_axis(signature, len(shape)))]
     return plane[0], math.prod(plane[1:])
-
-
-def _integers(value: object) -> tuple[int, ...]:
-    return tuple(int(v) for v in value) if isinstance(value, tuple) else ()
 
 
 def _number(value: object) -> float:
@@ -150,9 +177,10 @@ def _kind(signature: OpSignature) -> list[float]:
     activations = [t for t in operands if not t.constant]
     vectors = [t.elements for t in operands if t.constant and t.dtype == "float32" and len(t.shape) == 1]
     activation = str(attributes.get("activation", ""))
+    fused = [name for name in fused_with(signature).split("+") if name]
+    functions = sum(name in _FUNCTIONS for name in (*fused, attributes.get("operator")))
     return [
-        # Names become numbers that never change, whichever operators a table holds; trees can pick them apart.
-        float(zlib.crc32(signature.op_type.encode()) % 8191),
+        _name(signature.op_type),
         _dtype(activations[0] if activations else None),
         _dtype(activations[1] if len(activations) > 1 else None),
         _dtype(weight_of(signature)),
@@ -164,7 +192,19 @@ def _kind(signature: OpSignature) -> list[float]:
         float(len(operands)),
         float(sum(t.constant for t in operands)),
         float(len(signature.outputs)),
+        _name(str(attributes.get("operator", ""))),
+        float(is_interleaved(signature)),
+        _name(fused_with(signature)),
+        float(functions),
+        float(len(fused) - functions),
+        # Of a slice: reading every second element of a row costs more than reading all of it.
+        _number(attributes.get("operand4", 1)),
     ]  # fmt: skip
+
+
+def _name(text: str) -> float:
+    """Names become numbers that never change, whichever operators a table holds; trees can pick them apart."""
+    return float(zlib.crc32(text.encode()) % 8191) if text else -1.0
 
 
 def _dtype(tensor: TensorType | None) -> float:
@@ -177,24 +217,58 @@ def _axes(signature: OpSignature) -> list[float]:
     attributes = dict(signature.attributes)
     shape = signature.outputs[0].shape if signature.outputs else ()
     operands = [t for t in signature.inputs if t is not None]
-    last = shape[-1] if shape else 1
+    last, source = _stored(signature)
     named = [attributes[name] for name in ("axis", "axes", "operand1", "operand3") if name in attributes]
     axis = _number(named[0]) if named else -1.0
     axis = max(axis + len(shape), 0.0) if axis < 0 else axis
     sizes = [t.elements for t in operands if not (t.constant and t.elements <= 1)] or [0]
-    source = next((t.shape[-1] for t in operands if t.shape), 1)
     elements = max((t.elements for t in signature.outputs), default=0)
-    window = math.prod(_integers(attributes.get("kernel_shape")))
+    window = math.prod(integers(attributes.get("kernel_shape")))
     return [
-        float(len(shape)), _log(last), _log(source), _moved_axes(_integers(attributes.get("perm"))), axis,
+        float(len(shape)), _log(last), _log(source), _moved_axes(integers(attributes.get("perm"))), axis,
         _log(min(sizes)), _log(max(sizes)), _log(math.prod(shape[: int(axis)]) if shape else 1),
         _log(elements * window), _log(elements) - _log(min(sizes)),
     ]  # fmt: skip
 
 
-def _moved_axes(permutation: tuple[int, ...]) -> float:
+def _moved_axes(permutation: Sequence[int]) -> float:
     """How many leading axes a transposition really moves; the rest is copied in one piece."""
     kept = 0
     while kept < len(permutation) and permutation[-1 - kept] == len(permutation) - 1 - kept:
         kept += 1
     return float(len(permutation) - kept)
+
+
+def _stored(signature: OpSignature) -> tuple[int, int]:
+    """Sizes of the axes that change fastest in memory: of the result, of the first activation."""
+    operands = activations_of(signature)
+    stored = in_memory(signature.outputs[0].shape, result_order(signature)) if signature.outputs else ()
+    read_from = in_memory(operands[0].shape, operand_order(signature)) if operands else ()
+    return stored[-1] if stored else 1, read_from[-1] if read_from else 1
+
+
+def _fit(signature: OpSignature) -> list[float]:
+    """How well operand and result fit vectors, blocks and cache sets."""
+    operands = activations_of(signature)
+    result_last, operand_last = _stored(signature)
+    row: list[float] = []
+    sides = (
+        (operands[0] if operands else None, operand_last),
+        (signature.outputs[0] if signature.outputs else None, result_last),
+    )
+    for tensor, last_axis in sides:
+        channels = _channels(signature, tensor)
+        plane = math.prod(_plane(signature, tensor.shape if tensor is not None else ()))
+        size = tensor_bytes(tensor) // max(tensor.elements, 1) if tensor is not None else 4
+        row += [
+            float(channels), *(float(channels % m) for m in _RESTS),
+            *(padded(channels, m) / max(channels, 1) for m in _BLOCKS), float(plane),
+            float(_alignment(plane * size)), float(_alignment(last_axis * size)), float(plane % 16), float(plane % 6),
+            float(last_axis % 16),
+        ]  # fmt: skip
+    return row
+
+
+def _alignment(size_bytes: int) -> int:
+    """The largest power of two, up to 2^14, that divides a size, as an exponent."""
+    return (math.gcd(size_bytes, 1 << 14)).bit_length() - 1

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autocompress.errors import TableError
-from autocompress.latency.table import LatencyTable, TableHeader, header_differences
-from autocompress.latency.whole_models import MODELS_SUFFIX
+from autocompress.latency.header import TableHeader, header_differences, is_header, refuse_newer
+from autocompress.latency.reading import is_beside_a_table
+from autocompress.latency.row import parse_row
+from autocompress.latency.table import LatencyTable
 
 _CACHE_VARIABLE = "AUTOCOMPRESS_CACHE"
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -52,8 +54,18 @@ def cached_table_path(header: TableHeader) -> Path:
 
 def shipped_tables() -> Iterator[Path]:
     """The tables that ship, by name."""
-    for path in sorted(shipped_folder("latency_tables").glob("*.jsonl")):
-        if not path.name.endswith(MODELS_SUFFIX):
+    yield from tables_in(shipped_folder("latency_tables"))
+
+
+def own_tables() -> Iterator[Path]:
+    """This user's own tables, by name."""
+    yield from tables_in(user_cache() / "latency_tables")
+
+
+def tables_in(folder: Path) -> Iterator[Path]:
+    """The tables in a folder, by name."""
+    for path in sorted(folder.glob("*.jsonl")):
+        if not is_beside_a_table(path):
             yield path
 
 
@@ -91,10 +103,32 @@ def read_header(path: Path) -> TableHeader:
         TableError: when it has none.
     """
     try:
-        with path.open(encoding="utf-8") as file:
-            return TableHeader.from_line(file.readline(), path.name)
-    except (OSError, UnicodeDecodeError) as error:
-        raise TableError(f"cannot read the latency table {path.name}: {error}") from error
+        with path.open("rb") as file:
+            row = parse_row(file.readline())
+    except OSError as error:
+        raise TableError(f"cannot read the latency table {path.name}: {error.strerror or error}") from error
+    if row is None or not is_header(row):
+        raise TableError(f"{path.name} is not a latency table: its first line is no header")
+    refuse_newer(row, path.name)
+    try:
+        return TableHeader.from_row(row)
+    except ValueError as error:
+        raise TableError(f"{path.name} has a malformed header ({error}); copy it again, or profile again") from error
+
+
+def find_table(table: str | Path) -> Path:
+    """A table by path, or by the stem of its name: one that ships before one of this user's own.
+
+    Raises:
+        TableError: when there is none.
+    """
+    path = Path(table)
+    if path.is_file():
+        return path
+    for known in (*shipped_tables(), *own_tables()):
+        if str(table) in (known.stem, known.name):
+            return known
+    raise TableError(f"there is no latency table {str(table)!r}; see 'autocompress table list', or give a path")
 
 
 def own_predictors_folder(header: TableHeader) -> Path | None:

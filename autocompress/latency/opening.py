@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autocompress.errors import TableError
+from autocompress.latency.elsewhere import predictors_of_table
 from autocompress.latency.estimator import LatencyEstimator
+from autocompress.latency.header import TableHeader, header_differences
 from autocompress.latency.journal import TableFile
 from autocompress.latency.locate import (
     LocatedTable,
@@ -19,11 +21,11 @@ from autocompress.latency.locate import (
     shipped_table,
 )
 from autocompress.latency.predictor import Predictors, load_predictors, table_hash
-from autocompress.latency.profile import ProfileOutcome, new_header, profile_ops, with_constants
+from autocompress.latency.profile import ProfileOutcome, new_header, profile_model, with_constants
 from autocompress.latency.roofline import Roofline
-from autocompress.latency.table import LatencyTable, TableHeader
+from autocompress.latency.table import LatencyTable
 from autocompress.progress import NullProgress, Progress
-from autocompress.runtimes.protocol import ExecutedOp, Runtime
+from autocompress.runtimes.protocol import ExecutedOp, Feeds, Runtime
 
 
 @dataclass
@@ -33,12 +35,14 @@ class LatencySource:
     Attributes:
         runtime: what executes models.
         threads: intra-op threads.
-        header: what this device, runtime and thread count are.
+        header: what the device, runtime and thread count are that everything here is about.
         base: the table that ships or was forced; None if there is none.
         file: the user's own table, which operators are profiled into.
         predictors: forests; None if there are none.
         foreign: whether the forests were trained for another device, version or thread count.
         notices: sentences about what does not fit.
+        elsewhere: whether all this is about another device (or version, or thread count) than this one, so that nothing
+            that is timed here says anything about it.
     """
 
     runtime: Runtime
@@ -49,19 +53,22 @@ class LatencySource:
     predictors: Predictors | None
     foreign: bool
     notices: tuple[str, ...]
+    elsewhere: bool = False
 
     def profile(
-        self, ops: Iterable[ExecutedOp], *, budget_s: float | None = None, progress: Progress | None = None
+        self, model: bytes | str, feeds: Feeds, *, budget_s: float | None = None, progress: Progress | None = None
     ) -> ProfileOutcome:
-        """Measures the operators that no table has, on this device, into the user's own table.
+        """Measures the operators of a model that no table has, on this device, into the user's own table.
 
         Raises:
+            RuntimeFailure: when the runtime refuses the model.
             TableError: when the user's table is damaged.
             StorageError: when it cannot be written.
         """
-        return profile_ops(
+        return profile_model(
             self.runtime,
-            ops,
+            model,
+            feeds,
             self.file,
             known=self.base.table if self.base else None,
             threads=self.threads,
@@ -75,7 +82,12 @@ class LatencySource:
         return len({op.signature.key for op in ops if table.find(op.signature) is None})
 
     def table(self) -> LatencyTable:
-        """The base table with the user's own records added; the user's count where both have one."""
+        """The base table with the user's own records added; the user's count where both have one.
+
+        A table of another device stands alone.
+        """
+        if self.base is not None and self.elsewhere:
+            return self.base.table
         own = self.file.load()
         if self.base is None:
             return own
@@ -107,15 +119,17 @@ def open_latency(
     Args:
         runtime: what executes models.
         threads: intra-op threads.
-        table: a table to use whatever it is about; mismatches become notices.
+        table: a table to use whatever it is about; if it is not about this device, then everything is about its device.
         own_table: where to keep records measured now; in the user's cache when left out.
         progress: told the notices.
 
     Raises:
-        TableError: when a table or predictor is damaged.
+        TableError: when a table or predictor is damaged, or the table is of another runtime.
     """
     header = new_header(runtime, threads)
     base = forced_table(table, header) if table is not None else shipped_table(header)
+    if base is not None and base.notices:
+        return _open_elsewhere(runtime, threads, base, progress or NullProgress())
     path = Path(own_table) if own_table is not None else cached_table_path(header)
     notices = list(base.notices) if base else []
     trained_on = base.path if base else None
@@ -125,7 +139,7 @@ def open_latency(
         predictors = _foreign_predictors(runtime, notices)
         foreign = predictors is not None
     progress = progress or NullProgress()
-    header = _with_constants(runtime, header, base, path)
+    header = _with_constants(runtime, header, base, path, progress)
     for notice in notices:
         progress.notice(notice)
     return LatencySource(
@@ -133,15 +147,46 @@ def open_latency(
     )
 
 
-def _with_constants(runtime: Runtime, header: TableHeader, base: LocatedTable | None, path: Path) -> TableHeader:
-    """Takes the device's constants from where they are known; measures them only for a device nobody has profiled."""
-    if base is not None and not base.notices and base.table.header.constants:
-        return new_header(runtime, header.threads, constants=base.table.header.constants)
+def _open_elsewhere(runtime: Runtime, threads: int, base: LocatedTable, progress: Progress) -> LatencySource:
+    """What is known about the device of a table that is not about this one; nothing is measured here.
+
+    Raises:
+        TableError: when the table is of another runtime, whose operators are others.
+    """
+    header = base.table.header
+    if header.runtime != runtime.name:
+        raise TableError(
+            f"latency table {base.path.name} is about {header.runtime}, and {runtime.name} was asked for; "
+            f"give --runtime {header.runtime}, or another table"
+        )
+    found = predictors_of_table(base, progress)
+    differences = header_differences(new_header(runtime, threads), header)
+    about = (
+        f"latency table {base.path.name} is not about this machine ({'; '.join(differences)}): latencies are estimated "
+        f"for {header.device.name}, and nothing is timed here"
+    )
+    notices = (about, *found.notices)
+    for notice in notices:
+        progress.notice(notice)
+    file = TableFile(cached_table_path(header), header, progress.notice)
+    return LatencySource(
+        runtime, header.threads, header, base, file, found.predictors, found.foreign, notices, elsewhere=True
+    )
+
+
+def _with_constants(
+    runtime: Runtime, header: TableHeader, base: LocatedTable | None, path: Path, progress: Progress
+) -> TableHeader:
+    """The header of the user's own table, with its constants; measures them only for a device nobody has profiled.
+
+    Beside a table that ships they are left out until something is measured: this machine has a speed of its own, which
+    it is recognized by later.
+    """
     if path.is_file():
-        own = LatencyTable.load(path).header
+        own = TableFile(path, header, progress.notice).load().header  # a damaged one is set aside, with a notice
         if own.constants:
             return new_header(runtime, header.threads, constants=own.constants)
-    return with_constants(runtime, header)
+    return header if base is not None and base.table.header.constants else with_constants(runtime, header)
 
 
 def _predictors(header: TableHeader, trained_on: Path | None, own: Path, notices: list[str]) -> Predictors | None:

@@ -1,148 +1,49 @@
 """Predictors on disk: one ONNX forest per family and a card that says where they come from and how good they are.
 
-    predictors/<table stem>/card.json        rows, errors, interval scales, hash of the table
-    predictors/<table stem>/<family>.onnx
-
-They are served through ONNX Runtime, in batches: scikit-learn takes ten milliseconds for a single row.
+predictors/<table stem>/card.json        rates, rows, errors, intervals, hash of the table
+predictors/<table stem>/<family>.onnx
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from autocompress.errors import TableError
-from autocompress.graph.signature import OpSignature
-from autocompress.latency.composition import Composition
-from autocompress.latency.families import family_of
+from autocompress.files import write_text
 from autocompress.latency.features import FEATURES
-from autocompress.latency.forest import SPREAD_FLOOR, FittedForest, inputs_of
-from autocompress.latency.record import LatencyRecord
+from autocompress.latency.forest import INPUTS, FamilyForest
+from autocompress.latency.operator_errors import FamilyErrors
 from autocompress.latency.roofline import Roofline
-from autocompress.latency.table import write_atomically
-from autocompress.runtimes.onnxruntime_session import OnnxRuntimeSession
-from autocompress.runtimes.protocol import SessionOptions
+from autocompress.latency.serving import Prediction, Predictors
+from autocompress.latency.tree_ensemble import forest_to_onnx
+
+__all__ = ["CARD", "ModelFit", "Prediction", "Predictors", "load_predictors", "save_predictors", "table_hash"]
 
 FORMAT = "autocompress latency predictors"
-SCHEMA = 1
+SCHEMA = 2
 CARD = "card.json"
-FloatArray = npt.NDArray[np.float64]
-_FEWEST_TO_CORRECT = 4
-_WIDENING_ELSEWHERE = 4.0  # forests were wrong by about that much more on a device they were not trained for
+_NUMBERS = re.compile(r"\[\s+([-+0-9.e,\s]+?)\s+\]")
 
 
 @dataclass(frozen=True)
-class Prediction:
-    """What a forest says of one operator.
+class ModelFit:
+    """What was fitted on whole models, JSON-ready.
 
     Attributes:
-        latency_us: the prediction.
-        low_us: lower end of the 90 % interval.
-        high_us: upper end.
+        composition: how operators add up.
+        intervals: how far off estimates of models may be.
+        anchoring: how measurements of a model's candidates correct the estimates of others.
     """
 
-    latency_us: float
-    low_us: float
-    high_us: float
-
-
-class Predictors:
-    """The fitted forests of one table.
-
-    Args:
-        card: contents of card.json.
-        models: family -> serialized ONNX; loaded when first asked for.
-        roofline: constants of the device that is predicted for; those of the card when left out.
-        corrections: family -> log of the factor on predictions, "" for all other families; none when left out.
-        widening: factor on the half width of intervals.
-    """
-
-    def __init__(
-        self,
-        card: Mapping[str, Any],
-        models: Mapping[str, bytes],
-        *,
-        roofline: Roofline | None = None,
-        corrections: Mapping[str, float] | None = None,
-        widening: float = 1.0,
-    ) -> None:
-        self.card = card
-        self.roofline = roofline or Roofline.from_constants(card["constants"])
-        self.composition = Composition.from_dict(card["composition"])
-        self._models = models
-        self._corrections = corrections or {"": 0.0}
-        self._widening = widening
-        self._sessions: dict[str, OnnxRuntimeSession] = {}
-
-    @property
-    def families(self) -> frozenset[str]:
-        """Families that have a forest."""
-        return frozenset(self._models)
-
-    def transferred(self, roofline: Roofline, measured: Iterable[LatencyRecord]) -> Predictors:
-        """These forests for another device.
-
-        They predict ratios to the roofline bound, which change less from device to device than times do; what they
-        get wrong there is corrected by the median, family by family, of what was measured there.
-
-        Args:
-            roofline: constants of the other device.
-            measured: records of the other device.
-        """
-        plain = Predictors(self.card, self._models, roofline=roofline)
-        records = [r for r in measured if r.valid]
-        errors: dict[str, list[float]] = defaultdict(list)
-        for record, prediction in zip(records, plain.predict([r.signature for r in records]), strict=True):
-            if prediction is not None:
-                error = float(np.log(record.minimum_us / prediction.latency_us))
-                errors[family_of(record.signature)].append(error)
-                errors[""].append(error)
-        corrections = {family: float(np.median(e)) for family, e in errors.items() if len(e) >= _FEWEST_TO_CORRECT}
-        return Predictors(
-            self.card,
-            self._models,
-            roofline=roofline,
-            corrections={"": 0.0, **corrections},
-            widening=_WIDENING_ELSEWHERE,
-        )
-
-    def predict(self, signatures: Sequence[OpSignature]) -> list[Prediction | None]:
-        """Predictions in the given order; None where the operator's family has no forest."""
-        found: list[Prediction | None] = [None] * len(signatures)
-        by_family: dict[str, list[int]] = defaultdict(list)
-        for i, signature in enumerate(signatures):
-            family = family_of(signature)
-            if family in self._models:
-                by_family[family].append(i)
-        for family, positions in by_family.items():
-            group = [signatures[i] for i in positions]
-            for i, prediction in zip(positions, self._predict_family(family, group), strict=True):
-                found[i] = prediction
-        return found
-
-    def _predict_family(self, family: str, signatures: Sequence[OpSignature]) -> list[Prediction]:
-        row = self.card["families"][family]
-        trees = self._session(family).run({"features": inputs_of(signatures, row["offsets"])})["trees"].astype(float)
-        bound = np.asarray([self.roofline.bound_us(s) for s in signatures])
-        centre = trees.mean(axis=1) + self._corrections.get(family, self._corrections[""])
-        half = (trees.std(axis=1) + SPREAD_FLOOR) * row["interval_scale"] * self._widening
-        return [
-            Prediction(float(b * np.exp(c)), float(b * np.exp(c - h)), float(b * np.exp(c + h)))
-            for b, c, h in zip(bound, centre, half, strict=True)
-        ]
-
-    def _session(self, family: str) -> OnnxRuntimeSession:
-        if family not in self._sessions:
-            self._sessions[family] = OnnxRuntimeSession(self._models[family], SessionOptions())
-        return self._sessions[family]
+    composition: Mapping[str, Any]
+    intervals: Mapping[str, Any]
+    anchoring: Mapping[str, Any]
 
 
 def table_hash(path: str | Path) -> str:
@@ -159,9 +60,10 @@ def table_hash(path: str | Path) -> str:
 
 def save_predictors(
     folder: str | Path,
-    forests: Sequence[FittedForest],
+    forests: Sequence[FamilyForest],
+    errors: Mapping[str, FamilyErrors],
     roofline: Roofline,
-    composition: Composition,
+    fit: ModelFit,
     provenance: Mapping[str, Any],
 ) -> None:
     """Writes the forests and their card.
@@ -169,29 +71,33 @@ def save_predictors(
     Args:
         folder: created where missing; forests of families that are no longer there are removed.
         forests: from ``fit_forests``.
+        errors: how good each family is on operators that it did not see.
         roofline: constants they were fitted with.
-        composition: how operators add up to a model.
+        fit: what was fitted on whole models.
         provenance: "table", "table_sha256", "command" and whatever else the card should say.
 
     Raises:
         StorageError: when the place cannot be written.
     """
     folder = Path(folder)
+    models = {forest.family: forest_to_onnx(forest.trees, INPUTS) for forest in forests}
     card = {
         "format": FORMAT,
         "schema": SCHEMA,
         **provenance,
         "features": list(FEATURES),
         "constants": roofline.to_constants(),
-        "composition": composition.to_dict(),
-        "families": {f.family: _family_row(f) for f in forests},
+        "composition": fit.composition,
+        "intervals": fit.intervals,
+        "anchoring": fit.anchoring,
+        "families": {f.family: _family_row(f, errors[f.family], models[f.family]) for f in forests},
     }
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.onnx"):
         old.unlink()
-    for forest in forests:
-        (folder / f"{forest.family}.onnx").write_bytes(forest.model)
-    write_atomically(folder / CARD, json.dumps(card, indent=1) + "\n")
+    for family, model in models.items():
+        (folder / f"{family}.onnx").write_bytes(model)
+    write_text(folder / CARD, _readable(card))
 
 
 def load_predictors(folder: str | Path, table: str | Path | None = None) -> Predictors:
@@ -202,7 +108,7 @@ def load_predictors(folder: str | Path, table: str | Path | None = None) -> Pred
         table: the table they must have been trained on; None to skip that check.
 
     Raises:
-        TableError: when they are malformed, of a newer schema, or trained on another table.
+        TableError: when they are malformed, of another schema, or trained on another table.
     """
     folder = Path(folder)
     try:
@@ -228,14 +134,22 @@ def load_predictors(folder: str | Path, table: str | Path | None = None) -> Pred
     return Predictors(card, models)
 
 
+def _readable(card: Mapping[str, Any]) -> str:
+    """JSON with one key per line, and lists of numbers on one."""
+    text = json.dumps(card, indent=1)
+    return _NUMBERS.sub(lambda match: "[" + " ".join(match.group(1).split()) + "]", text) + "\n"
+
+
 def _check_card(card: Any, name: str) -> None:
     if not isinstance(card, dict) or card.get("format") != FORMAT:
         raise TableError(f"{name} holds no predictors: its card is of another kind")
-    if not isinstance(card.get("schema"), int) or card["schema"] > SCHEMA:
-        raise TableError(
-            f"predictors {name} have schema {card.get('schema')}, newer than {SCHEMA}; update autocompress"
-        )
-    missing = {"features", "constants", "composition", "families", "table_sha256"} - card.keys()
+    schema = card.get("schema")
+    if not isinstance(schema, int) or schema > SCHEMA:
+        raise TableError(f"predictors {name} have schema {schema}, newer than {SCHEMA}; update autocompress")
+    if schema < SCHEMA:
+        raise TableError(f"predictors {name} are of an older version (schema {schema}); train them again")
+    needed = {"features", "constants", "composition", "intervals", "anchoring", "families", "table_sha256"}
+    missing = needed - card.keys()
     if missing:
         raise TableError(f"the card of predictors {name} lacks {', '.join(sorted(missing))}; train them again")
     if card["features"] != list(FEATURES):
@@ -244,13 +158,10 @@ def _check_card(card: Any, name: str) -> None:
         )
 
 
-def _family_row(forest: FittedForest) -> dict[str, Any]:
+def _family_row(forest: FamilyForest, errors: FamilyErrors, model: bytes) -> dict[str, Any]:
     return {
-        "rows": forest.rows,
+        **errors.to_dict(),
         "offsets": dict(forest.offsets),
-        "mape": round(forest.mape, 4),
-        "within_10_percent": round(forest.within_10_percent, 4),
-        "interval_scale": round(forest.interval_scale, 4),
-        "worst": [{"key": key, "predicted_over_measured": round(ratio, 3)} for key, ratio in forest.worst],
-        "sha256": hashlib.sha256(forest.model).hexdigest(),
+        **forest.rates.to_dict(),
+        "sha256": hashlib.sha256(model).hexdigest(),
     }

@@ -1,4 +1,4 @@
-"""Measures the operators that a table does not have yet."""
+"""Measures what a model needs and a table lacks, by the slope over copies or in place, as the runtime can."""
 
 from __future__ import annotations
 
@@ -6,21 +6,18 @@ import datetime
 import shlex
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from autocompress.errors import RuntimeFailure
+from autocompress.latency.bench import Bench
 from autocompress.latency.device import identify_device
+from autocompress.latency.header import IN_PLACE, SLOPE, TableHeader
 from autocompress.latency.journal import TableFile
-from autocompress.latency.record import LatencyRecord
-from autocompress.latency.roofline import measure_roofline
-from autocompress.latency.slope import time_operator
-from autocompress.latency.steadiness import Steadiness
-from autocompress.latency.table import LatencyTable, TableHeader
+from autocompress.latency.roofline import Roofline, measure_roofline
+from autocompress.latency.table import LatencyTable
 from autocompress.progress import NullProgress, Progress
-from autocompress.runtimes.protocol import ExecutedOp, Runtime
-
-_SECONDS_PER_OPERATOR = 0.05
+from autocompress.runtimes.protocol import ExecutedOp, Feeds, InPlaceRuntime, Runtime
 
 
 @dataclass(frozen=True)
@@ -31,8 +28,9 @@ class ProfileOutcome:
         table: the table with everything measured so far.
         measured: operators measured now.
         invalid: operators among them whose times must not be used.
-        left: distinct operators that the budget did not reach.
+        left: distinct operators that it did not reach.
         seconds: wall time.
+        refusal: why it ended early, or did not begin, though time was left: the device was disturbed; None otherwise.
     """
 
     table: LatencyTable
@@ -40,6 +38,149 @@ class ProfileOutcome:
     invalid: int
     left: int
     seconds: float
+    refusal: str | None = None
+
+
+def profile_model(
+    runtime: Runtime,
+    model: bytes | str,
+    feeds: Feeds,
+    file: TableFile,
+    *,
+    known: LatencyTable | None = None,
+    threads: int = 1,
+    budget_s: float | None = None,
+    progress: Progress | None = None,
+) -> ProfileOutcome:
+    """Times every distinct operator of a model that neither ``file`` nor ``known`` has, and keeps each at once.
+
+    Args:
+        runtime: what executes the model.
+        model: serialized model, or a path.
+        feeds: one array per input.
+        file: where records go.
+        known: a further table (one that ships) whose operators need not be measured.
+        threads: intra-op threads.
+        budget_s: wall seconds after which nothing further is begun; None for no limit.
+        progress: told about each operator.
+
+    Raises:
+        RuntimeFailure: when the runtime refuses the model.
+        TableError: when the file is damaged or about something else.
+        StorageError: when it cannot be written.
+    """
+    profile = Profile(runtime, file, known=known, threads=threads)
+    profile.want(model, feeds)
+    return profile.measure(budget_s=budget_s, progress=progress)
+
+
+def profile_ops(
+    runtime: Runtime,
+    ops: Iterable[ExecutedOp],
+    file: TableFile,
+    *,
+    known: LatencyTable | None = None,
+    threads: int = 1,
+    budget_s: float | None = None,
+    progress: Progress | None = None,
+) -> ProfileOutcome:
+    """``profile_model`` for operators that were cut out already; those without standalone model become invalid."""
+    profile = Profile(runtime, file, known=known, threads=threads)
+    profile.want_ops(list(ops))
+    return profile.measure(budget_s=budget_s, progress=progress)
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One thing to time: the operators that are known after it, how often they occur, and how to time it."""
+
+    ops: Mapping[str, ExecutedOp]
+    repeats: Mapping[str, int]
+    take: Callable[[], object]
+
+    def bound_us(self, roofline: Roofline | None) -> float:
+        """At least what the operators take of a model."""
+        if roofline is None:
+            return 0.0
+        return sum(roofline.bound_us(op.signature) * self.repeats[key] for key, op in self.ops.items())
+
+
+class Profile:
+    """Gathers what several models need and measures it, the most costly first.
+
+    Args:
+        runtime: what executes the models.
+        file: where records go.
+        known: a further table (one that ships) whose operators need not be measured.
+        threads: intra-op threads.
+
+    Raises:
+        TableError: when the file is damaged or about something else.
+    """
+
+    def __init__(
+        self, runtime: Runtime, file: TableFile, *, known: LatencyTable | None = None, threads: int = 1
+    ) -> None:
+        self._bench = Bench(runtime, file, known=known, threads=threads)
+        self._steps: list[_Step] = []
+        self._left: set[str] = set()
+
+    def want(self, model: bytes | str, feeds: Feeds) -> None:
+        """Adds what a model needs.
+
+        Raises:
+            RuntimeFailure: when the runtime refuses the model.
+        """
+        bench = self._bench
+        ops = bench.runtime.executed_ops(model, feeds, threads=bench.threads, standalone=not bench.in_place)
+        if not bench.in_place:
+            self.want_ops(ops)
+        elif not (missing := bench.lacks(ops)).keys() <= self._left:
+            self._add(missing, ops, lambda: bench.time_model(model, feeds))
+
+    def want_ops(self, ops: Sequence[ExecutedOp]) -> None:
+        """Adds operators to be timed alone."""
+        for key, op in self._bench.lacks(ops).items():
+            if key not in self._left:
+                self._add({key: op}, ops, lambda op=op: self._bench.time_op(op))  # type: ignore[misc]
+
+    def _add(self, missing: Mapping[str, ExecutedOp], ops: Sequence[ExecutedOp], take: Callable[[], object]) -> None:
+        self._steps.append(_Step(missing, Counter(op.signature.key for op in ops), take))
+        self._left |= missing.keys()
+
+    def measure(self, *, budget_s: float | None = None, progress: Progress | None = None) -> ProfileOutcome:
+        """Measures what is wanted until the budget ends or the device becomes too disturbed.
+
+        Raises:
+            RuntimeFailure: when the runtime fails on a whole model.
+            StorageError: when the file cannot be written.
+        """
+        progress = progress or NullProgress()
+        start = time.perf_counter()
+        progress.stage("profile operators", total=len(self._left), limit_s=budget_s)
+        refusal = self._bench.begin() if self._left else None
+        for step in self._by_cost():
+            if refusal is not None or (budget_s is not None and time.perf_counter() - start >= budget_s):
+                break
+            reached = step.ops.keys() & self._left
+            if reached:
+                step.take()
+                self._left -= reached
+                progress.advance(len(reached))
+                progress.detail(f"{self._bench.per_second:.1f} per second")
+            refusal = self._bench.lasting_refusal()
+        measured, invalid = self._bench.measured, self._bench.invalid
+        if invalid:
+            progress.notice(f"{invalid} of {measured} operators could not be timed; their records say why")
+        return ProfileOutcome(
+            self._bench.close(), measured, invalid, len(self._left), time.perf_counter() - start, refusal
+        )
+
+    def _by_cost(self) -> list[_Step]:
+        """The steps, most costly first, so that a short budget goes where most of the time is."""
+        constants = self._bench.table.header.constants
+        roofline = Roofline.from_constants(constants) if constants else None
+        return sorted(self._steps, key=lambda step: -step.bound_us(roofline))
 
 
 def new_header(
@@ -56,93 +197,8 @@ def new_header(
         date=datetime.date.today().isoformat(),
         command=command if command is not None else _command(),
         constants=constants or {},
+        method=IN_PLACE if isinstance(runtime, InPlaceRuntime) else SLOPE,
     )
-
-
-def profile_ops(
-    runtime: Runtime,
-    ops: Iterable[ExecutedOp],
-    file: TableFile,
-    *,
-    known: LatencyTable | None = None,
-    threads: int = 1,
-    budget_s: float | None = None,
-    progress: Progress | None = None,
-    seconds_per_operator: float = _SECONDS_PER_OPERATOR,
-) -> ProfileOutcome:
-    """Times every distinct operator that neither ``file`` nor ``known`` has, and keeps each at once.
-
-    Args:
-        runtime: what executes them.
-        ops: executed operators with standalone models; those without are recorded as invalid.
-        file: where records go.
-        known: a further table (one that ships) whose operators need not be measured.
-        threads: intra-op threads.
-        budget_s: wall seconds after which no further operator is begun; None for no limit.
-        progress: told about each operator.
-        seconds_per_operator: running time to spend on one operator.
-
-    Raises:
-        TableError: when the file is damaged or about something else.
-        StorageError: when it cannot be written.
-    """
-    progress = progress or NullProgress()
-    start = time.perf_counter()
-    table = file.load()
-    todo = [op for op in _distinct(ops) if not _is_known(op, table, known)]
-    progress.stage("profile operators", total=len(todo), limit_s=budget_s)
-    measured = invalid = 0
-    steadiness = _steadiness(runtime, threads) if todo else None
-    for op in todo:
-        if budget_s is not None and time.perf_counter() - start >= budget_s:
-            break
-        record = measure_op(runtime, op, file, threads=threads, seconds=seconds_per_operator, steadiness=steadiness)
-        measured += 1
-        invalid += not record.valid
-        progress.advance()
-    if invalid:
-        progress.notice(f"{invalid} of {measured} operators could not be timed; their records say why")
-    table = file.compact() if measured else table
-    return ProfileOutcome(table, measured, invalid, len(todo) - measured, time.perf_counter() - start)
-
-
-def measure_op(
-    runtime: Runtime,
-    op: ExecutedOp,
-    file: TableFile,
-    *,
-    known: LatencyRecord | None = None,
-    threads: int = 1,
-    seconds: float = _SECONDS_PER_OPERATOR,
-    steadiness: Steadiness | None = None,
-) -> LatencyRecord:
-    """Times one operator, puts its record on disk at once and returns it.
-
-    Args:
-        runtime: what executes it.
-        op: the operator.
-        file: where the record goes.
-        known: an earlier record of the same operator; of two valid ones the faster counts.
-        threads: intra-op threads.
-        seconds: running time to spend.
-        steadiness: watches the device.
-
-    Raises:
-        StorageError: when the file cannot be written.
-    """
-    record = _measured(runtime, op, threads, seconds, steadiness)
-    if known is not None and known.valid and (not record.valid or record.minimum_us >= known.minimum_us):
-        return known
-    file.append(record)
-    return record
-
-
-def _steadiness(runtime: Runtime, threads: int) -> Steadiness | None:
-    """None where the runtime cannot even run the reference work: then operators say themselves what is wrong."""
-    try:
-        return Steadiness(runtime, threads)
-    except RuntimeFailure:
-        return None
 
 
 def with_constants(runtime: Runtime, header: TableHeader) -> TableHeader:
@@ -151,32 +207,6 @@ def with_constants(runtime: Runtime, header: TableHeader) -> TableHeader:
         return header
     constants = measure_roofline(runtime, header.threads).to_constants()
     return new_header(runtime, header.threads, constants=constants, command=header.command)
-
-
-def _distinct(ops: Iterable[ExecutedOp]) -> list[ExecutedOp]:
-    """One operator per signature, one with a standalone model where there is one."""
-    chosen: dict[str, ExecutedOp] = {}
-    for op in ops:
-        have = chosen.get(op.signature.key)
-        if have is None or (have.standalone is None and op.standalone is not None):
-            chosen[op.signature.key] = op
-    return list(chosen.values())
-
-
-def _is_known(op: ExecutedOp, table: LatencyTable, known: LatencyTable | None) -> bool:
-    return table.find(op.signature) is not None or (known is not None and known.find(op.signature) is not None)
-
-
-def _measured(
-    runtime: Runtime, op: ExecutedOp, threads: int, seconds: float, steadiness: Steadiness | None
-) -> LatencyRecord:
-    try:
-        timing = time_operator(runtime, op, threads=threads, budget_s=seconds, steadiness=steadiness)
-    except RuntimeFailure as error:
-        return LatencyRecord(op.signature, 0.0, 0.0, 0.0, 0, str(error))
-    return LatencyRecord(
-        op.signature, timing.median_us, timing.minimum_us, timing.spread_us, timing.repeats, timing.invalid_reason
-    )
 
 
 def _command() -> str:

@@ -1,4 +1,4 @@
-"""One line of a latency table."""
+"""One operator's line of a latency table."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from autocompress.graph.signature import OpSignature
+from autocompress.latency import row as fields
+
+_DIGITS = 4  # finer than any clock is true, and friendly to diffs
 
 
 @dataclass(frozen=True)
@@ -40,9 +43,9 @@ class LatencyRecord:
         """One line of JSON, without the line break."""
         row: dict[str, Any] = {
             "key": self.signature.key,
-            "median_us": _rounded(self.median_us),
-            "minimum_us": _rounded(self.minimum_us),
-            "spread_us": _rounded(self.spread_us),
+            "median_us": fields.rounded(self.median_us, _DIGITS),
+            "minimum_us": fields.rounded(self.minimum_us, _DIGITS),
+            "spread_us": fields.rounded(self.spread_us, _DIGITS),
             "repeats": self.repeats,
             "valid": self.valid,
         }
@@ -58,20 +61,16 @@ class LatencyRecord:
         Raises:
             ValueError: saying what is wrong with the row.
         """
-        try:
-            record = cls(
-                signature=OpSignature.from_dict(row["signature"]),
-                median_us=float(row["median_us"]),
-                minimum_us=float(row["minimum_us"]),
-                spread_us=float(row["spread_us"]),
-                repeats=int(row["repeats"]),
-                invalid_reason=None if row["valid"] else str(row.get("invalid_reason", "not stated")),
-            )
-        except KeyError as error:
-            raise ValueError(f"it has no field {error}") from error
-        except (TypeError, IndexError) as error:
-            raise ValueError(f"a field has the wrong type ({error})") from error
-        if record.signature.key != row["key"]:
+        valid = fields.flag(row, "valid")
+        record = cls(
+            signature=_signature(fields.mapping(row, "signature")),
+            median_us=fields.number(row, "median_us"),
+            minimum_us=fields.number(row, "minimum_us"),
+            spread_us=fields.number(row, "spread_us"),
+            repeats=fields.count(row, "repeats"),
+            invalid_reason=None if valid else fields.text(row, "invalid_reason"),
+        )
+        if record.signature.key != fields.text(row, "key"):
             raise ValueError(f"its key {row['key']!r} does not belong to its signature")
         record.check()
         return record
@@ -90,6 +89,17 @@ class LatencyRecord:
             raise ValueError("it counts as valid with a time of zero or no repeats")
 
 
-def _rounded(value: float) -> float:
-    """Four significant digits: finer than any clock is true, and friendly to diffs."""
-    return float(f"{value:.4g}")
+def better(first: LatencyRecord, second: LatencyRecord) -> LatencyRecord:
+    """Of two records of one operator the valid one, then the faster one, then the first."""
+    if first.valid != second.valid:
+        return first if first.valid else second
+    return second if second.minimum_us < first.minimum_us else first
+
+
+def _signature(row: Mapping[str, Any]) -> OpSignature:
+    try:
+        return OpSignature.from_dict(row)
+    except KeyError as error:
+        raise ValueError(f"its signature has no field {error}") from error
+    except (TypeError, ValueError, IndexError, AttributeError) as error:
+        raise ValueError(f"a field of its signature has the wrong type ({error})") from error

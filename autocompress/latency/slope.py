@@ -7,15 +7,18 @@ timed in turn, and
 
 What a run costs besides (feeding, returning results, changing layouts) is in both and cancels.  Copies are enough for
 their weights to leave the inner caches, as they do in a network.
+
+Several threads are timed by the wall clock; a round in which the scheduler took a processor away does not count then.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
-from autocompress.latency.steadiness import Steadiness
+from autocompress.latency.steadiness import Steadiness, disturbed_reason, is_disturbed, is_steady
 from autocompress.runtimes.protocol import Array, ExecutedOp, Runtime, Session, SessionOptions
 from autocompress.runtimes.timing import Samples
 from autocompress.runtimes.work import weight_bytes
@@ -23,6 +26,7 @@ from autocompress.runtimes.work import weight_bytes
 _COLD_BYTES = 4 << 20
 _FEWEST_COPIES, _MOST_COPIES = 3, 10
 _FEWEST_ROUNDS, _MOST_ROUNDS = 7, 80
+_FEWEST_KEPT = 3
 _ATTEMPTS = 3
 _PATIENCE_S = 0.5  # for an undisturbed moment
 _SHORTEST_US = 0.02  # below it an operator is nothing that a clock could see
@@ -77,10 +81,14 @@ def time_operator(
     feeds = synthetic_feeds(one)
     best: OperatorTiming | None = None
     for attempt in range(_ATTEMPTS):
-        quiet = steadiness is None or steadiness.wait(_PATIENCE_S)
+        before = steadiness.wait(_PATIENCE_S) if steadiness is not None else 1.0
         timing = _slope(one, many, copies, feeds, budget_s * 2**attempt)
+        after = steadiness.slowdown() if steadiness is not None else 1.0
+        # What was quiet at one end was quiet for some of the rounds, and the fastest of them count.
+        if is_disturbed(min(before, after)):
+            timing = replace(timing, invalid_reason=disturbed_reason(min(before, after)))
         best = timing if best is None else _better(best, timing)
-        if best.invalid_reason is None and quiet and (steadiness is None or steadiness.is_steady()):
+        if best.invalid_reason is None and is_steady(max(before, after)):
             break
     assert best is not None
     return best
@@ -93,24 +101,32 @@ def _better(one: OperatorTiming, other: OperatorTiming) -> OperatorTiming:
 
 def _slope(one: Session, many: Session, copies: int, feeds: dict[str, Array], budget_s: float) -> OperatorTiming:
     one.time_runs(feeds)
-    first = many.time_runs(feeds)
+    first = min(many.time_runs(feeds) for _ in range(2))
     rounds = int(np.clip(budget_s / max(2 * first, 1e-6), _FEWEST_ROUNDS, _MOST_ROUNDS))
     of_one, of_many = Samples(runs=1), Samples(runs=1)
     for _ in range(rounds):
         of_one.take(one, feeds)
         of_many.take(many, feeds)
-    short, long = np.asarray(of_one.seconds), np.asarray(of_many.seconds)
+    kept, reason = _undisturbed(of_one, of_many, one.clock), None
+    if len(kept) < _FEWEST_KEPT:
+        kept, reason = np.arange(rounds), "the scheduler took a processor away in nearly every sample"
+    short, long = np.asarray(of_one.seconds)[kept], np.asarray(of_many.seconds)[kept]
     scale = 1e6 / (copies - 1)
     median = float(np.median(long) - np.median(short)) * scale
     minimum = float(long.min() - short.min()) * scale
     spread = float(np.median(np.abs(long - np.median(long)))) * scale
-    reason = None
-    if spread > _UNSTABLE * max(float(np.median(long)) * scale, _SHORTEST_US):
+    if reason is None and spread > _UNSTABLE * max(float(np.median(long)) * scale, _SHORTEST_US):
         reason = "the clock was unstable: other work disturbed the device"
-    elif minimum < -0.05 * float(long.min()) * scale:
+    elif reason is None and minimum < -0.05 * float(long.min()) * scale:
         reason = "more copies took less time: other work disturbed the device"
     minimum = max(minimum, _SHORTEST_US)
-    return OperatorTiming(max(median, minimum), minimum, spread, rounds, reason)
+    return OperatorTiming(max(median, minimum), minimum, spread, len(kept), reason)
+
+
+def _undisturbed(of_one: Samples, of_many: Samples, clock: str) -> npt.NDArray[np.intp]:
+    """Rounds to judge by: under the wall clock those in which no processor was taken away; else all."""
+    disturbed = np.asarray(of_one.disturbed) | np.asarray(of_many.disturbed)
+    return np.flatnonzero(~disturbed) if clock == "wall" else np.arange(len(disturbed))
 
 
 def synthetic_feeds(session: Session, seed: int = 0) -> dict[str, Array]:

@@ -1,16 +1,16 @@
-"""Whole models timed on a device, which the composition is fitted on; kept as JSON lines beside the table."""
+"""Whole models timed on a device, which the composition is fitted on: lines of the table of their own kind."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import os
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict
-from pathlib import Path
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from autocompress.errors import StorageError, TableError
+from autocompress.latency import row as fields
 from autocompress.latency.composition import (
     ObservedModel,
     activation_mbytes,
@@ -19,15 +19,19 @@ from autocompress.latency.composition import (
     streamed_mbytes,
 )
 from autocompress.latency.families import family_of
-from autocompress.latency.table import LatencyTable
 from autocompress.runtimes.protocol import ExecutedOp
 
-MODELS_SUFFIX = ".models.jsonl"
+if TYPE_CHECKING:
+    from autocompress.latency.table import LatencyTable
 
-
-def models_path(table: Path) -> Path:
-    """Where the whole models observed beside a table are kept."""
-    return table.with_suffix(MODELS_SUFFIX)
+_DIGITS = 5
+_READERS: Mapping[str, Callable[[fields.Row, str], Any]] = {
+    "str": fields.text,
+    "float": fields.amount,
+    "int": fields.count,
+    "Mapping[str, float]": fields.amounts,
+    "Mapping[str, int]": fields.counts,
+}
 
 
 def observe(family: str, ops: Sequence[ExecutedOp], table: LatencyTable, latency_us: float) -> ObservedModel:
@@ -47,7 +51,39 @@ def observe(family: str, ops: Sequence[ExecutedOp], table: LatencyTable, latency
         activation_mbytes=_summed((arithmetic_of(op.signature), activation_mbytes(op.signature)) for op in ops),
         latency_us=latency_us,
         missing=sum(record is None for _, record in times),
+        operators=dict(sorted(Counter(op.signature.key for op in ops).items())),
     )
+
+
+def model_line(name: str, model: ObservedModel) -> str:
+    """One line of JSON, without the line break."""
+    return json.dumps({"model": name, **_rounded(dataclasses.asdict(model))}, separators=(",", ":"))
+
+
+def model_of_row(row: Mapping[str, Any]) -> tuple[str, ObservedModel]:
+    """Inverse of ``model_line``: the model's name and what was observed of it.
+
+    Raises:
+        ValueError: saying what is wrong with the row.
+    """
+    name, values = fields.text(row, "model"), {}
+    known = {field.name: field for field in dataclasses.fields(ObservedModel)}
+    strange = row.keys() - known.keys() - {"model"}
+    if strange:
+        raise ValueError(f"it has a field {min(strange)!r} that no model has")
+    for field in known.values():
+        if field.name in row or field.default is field.default_factory is dataclasses.MISSING:
+            values[field.name] = _READERS[str(field.type)](row, field.name)
+    model = ObservedModel(**values)
+    if not (model.latency_us > 0 and model.operators_us > 0 and model.nodes > 0 and model.missing <= model.nodes):
+        raise ValueError("it has no nodes, takes no time, or lacks more operators than it has")
+    return name, model
+
+
+def better_model(first: ObservedModel, second: ObservedModel) -> ObservedModel:
+    """Of two observations of one model the one that lacks fewer operators, then the faster one, then the first."""
+    a, b = (first.missing, first.latency_us), (second.missing, second.latency_us)
+    return second if b < a else first
 
 
 def _summed(sizes: Iterable[tuple[str, float]]) -> dict[str, float]:
@@ -55,46 +91,10 @@ def _summed(sizes: Iterable[tuple[str, float]]) -> dict[str, float]:
     for kind, size in sizes:
         if size:
             total[kind] = total.get(kind, 0.0) + size
-    return {kind: float(f"{size:.5g}") for kind, size in sorted(total.items())}
+    return {kind: fields.rounded(size, _DIGITS) for kind, size in sorted(total.items())}
 
 
-def load_models(table: Path) -> dict[str, ObservedModel]:
-    """Whole models observed beside a table, by name; the last of several observations counts.
-
-    Raises:
-        TableError: when the file is damaged.
-    """
-    path = models_path(table)
-    if not path.exists():
-        return {}
-    lines = path.read_text(encoding="utf-8").splitlines()
-    models = {}
-    for number, line in enumerate(lines, 1):
-        try:
-            row = json.loads(line)
-            name = str(row.pop("model"))
-            models[name] = ObservedModel(**row)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            if number == len(lines):
-                break  # a process died while writing; the model is timed again
-            raise TableError(f"{path.name} line {number} is damaged ({error}); remove it") from error
-    return models
-
-
-def append_model(table: Path, name: str, model: ObservedModel) -> None:
-    """Puts one observation on disk at once.
-
-    Raises:
-        StorageError: when the place cannot be written.
-    """
-    path = models_path(table)
-    row = {k: float(f"{v:.5g}") if isinstance(v, float) else v for k, v in asdict(model).items()}
-    try:
-        with path.open("ab+") as file:
-            file.seek(0)
-            file.truncate(file.read().rfind(b"\n") + 1)  # a process that died while writing leaves half a line
-            file.write(json.dumps({"model": name, **row}).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise StorageError(f"cannot write {path.name}: {error.strerror or error}") from error
+def _rounded(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _rounded(item) for key, item in value.items()}
+    return fields.rounded(value, _DIGITS) if isinstance(value, float) else value

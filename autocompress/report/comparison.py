@@ -16,6 +16,7 @@ from autocompress.report.wording import (
     times,
     times_interval,
 )
+from autocompress.store.records import BY_COMMAND, MEASURED, NOT_VERIFIED
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ def compare(summary: Mapping[str, Any]) -> list[ComparisonRow]:
     scale = summary_scale(summary)
     n = best.get("n") or baseline.get("n")
     estimated = (baseline.get("latency_estimate_ms"), best.get("latency_estimate_ms"))
+    status = best.get("latency_status")
     return [
         ComparisonRow(
             label=str(summary.get("metric", "accuracy")) + (f" ({plural(n, 'sample')})" if n else ""),
@@ -52,17 +54,17 @@ def compare(summary: Mapping[str, Any]) -> list[ComparisonRow]:
             interval=scale.interval(best.get("accuracy_drop_ci95")),
         ),
         ComparisonRow(
-            label="latency, measured",
+            label=f"latency, {status if status == BY_COMMAND else MEASURED}",
             baseline=milliseconds(baseline.get("latency_ms")),
             best=milliseconds(best.get("latency_ms")),
             change=_if(best.get("speedup"), lambda speedup: f"{times(speedup)} speedup"),
             interval=times_interval(best.get("speedup_ci95")),
         ),
         ComparisonRow(
-            label="latency, estimated",
+            label=f"latency, {NOT_VERIFIED if status == NOT_VERIFIED else 'estimated'}",
             baseline=milliseconds(estimated[0]),
             best=milliseconds(estimated[1]),
-            change=f"{times(estimated[0] / estimated[1])} speedup" if estimated[0] and estimated[1] else MISSING,
+            change=_if(_estimated_speedup(best, estimated), lambda speedup: f"{times(speedup)} speedup"),
             interval=_if(best.get("latency_estimate_interval90_ms"), lambda i: f"{milliseconds_interval(i)} (90 %)"),
         ),
         ComparisonRow(
@@ -72,6 +74,12 @@ def compare(summary: Mapping[str, Any]) -> list[ComparisonRow]:
             change=_smaller(baseline.get("size_bytes"), best.get("size_bytes")),
         ),
     ]
+
+
+def _estimated_speedup(best: Mapping[str, Any], estimated: tuple[float | None, float | None]) -> float | None:
+    if best.get("speedup_estimate") is not None:
+        return float(best["speedup_estimate"])
+    return estimated[0] / estimated[1] if estimated[0] and estimated[1] else None
 
 
 def _smaller(before: float | None, after: float | None) -> str:

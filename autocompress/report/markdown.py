@@ -9,9 +9,10 @@ from typing import Any
 from autocompress.report.comparison import compare
 from autocompress.report.points import Point, study_points
 from autocompress.report.recipes import RecipeLabels
+from autocompress.report.speed import best_speed
 from autocompress.report.verdict import summary_scale, verdict
 from autocompress.report.wording import MISSING, Scale, milliseconds, plural, seconds, size, times, times_interval
-from autocompress.store.records import StudyRecord
+from autocompress.store.records import NOT_VERIFIED, StudyRecord
 
 _SPECIAL = "\\`*_{}[]<>#|~!"
 
@@ -20,6 +21,7 @@ def report_markdown(record: StudyRecord, summary: Mapping[str, Any]) -> str:
     """The result, the comparison, what was verified, failures and provenance."""
     study, found = record.header.study, verdict(summary)
     labels = RecipeLabels(candidate.recipe for candidate in record.candidates)
+    points = study_points(record, summary)
     parts = [
         f"# {_plain(PurePath(study.model_path).name)}",
         f"**{_plain(found.headline)}**",
@@ -27,7 +29,8 @@ def report_markdown(record: StudyRecord, summary: Mapping[str, Any]) -> str:
         _notices(summary.get("notices") or ()),
         "## Baseline against best",
         _comparison(summary),
-        *_verified(study_points(record, summary).verified, labels, summary_scale(summary)),
+        *_verified(points.verified, labels, summary_scale(summary)),
+        *_verified(points.unverified, labels, summary_scale(summary)),
         "## Search",
         _search(summary),
         *_failures(record),
@@ -58,8 +61,13 @@ def _verified(points: Sequence[Point], labels: RecipeLabels, scale: Scale) -> li
         )
         for p in points
     ]
-    heads = ("trial", "speedup", "95 % interval", "drop", "95 % interval", "latency", "size", "recipe")
-    return ["## Verified candidates", _table(heads, rows)]
+    if points[0].estimated:
+        title, level, known = "Finalists: accuracy verified, speed estimated", "90 %", f", {NOT_VERIFIED}"
+    else:
+        title, level, known = "Verified candidates", "95 %", ""
+    speed = (f"speedup{known}", f"{level} interval")
+    heads = ("trial", *speed, "drop", "95 % interval", f"latency{known}", "size", "recipe")
+    return [f"## {title}", _table(heads, rows)]
 
 
 def _search(summary: Mapping[str, Any]) -> str:
@@ -87,6 +95,7 @@ def _provenance(record: StudyRecord, summary: Mapping[str, Any]) -> str:
         "study": study.name,
         "model": f"{study.model_path} ({study.model_fingerprint[:12]})",
         "device": study.device,
+        "speed of the best": best_speed(summary).status,
         "runtime": f"{study.runtime} {study.runtime_version}, {plural(study.threads, 'thread')}",
         "seed": str(summary.get("seed")),
         "command": summary.get("command") or MISSING,

@@ -59,19 +59,24 @@ def _points(axes: Axes, points: Points, summary: Mapping[str, Any], scale: Scale
         color = _MEASURED if points.front_is_measured else _ESTIMATED
         xs, ys = _coordinates(points.front, scale)
         axes.step(xs, ys, where="pre", color=color, linewidth=1.6, label=f"front of the search part ({kind})")
-    if points.verified:
-        xs, ys = _coordinates(points.verified, scale)
-        x_bars, y_bars = _bars(points.verified, scale)
-        label = "verified (95 % intervals)"
-        axes.errorbar(
-            xs, ys, xerr=x_bars, yerr=y_bars, fmt="D", color=_VERIFIED, markersize=7, capsize=3, label=label, zorder=4
-        )
+    _finalists(axes, points.verified, scale, "verified (95 % intervals)", color=_VERIFIED)
+    label = "finalists: latency estimated, not verified (90 %)"
+    _finalists(axes, points.unverified, scale, label, color=_ESTIMATED, markerfacecolor="none")
     number = (summary.get("best") or {}).get("trial")
-    chosen = [p for p in points.verified if p.candidate.trial == number]
+    chosen = [p for p in (*points.verified, *points.unverified) if p.candidate.trial == number]
     _scatter(
         axes, chosen, scale, "best: emitted", marker="o", facecolors="none", edgecolors=_BEST, s=260, linewidths=2.4
     )
     axes.scatter([1.0], [0.0], marker="*", color=_INK, s=130, label="baseline", zorder=4)
+
+
+def _finalists(axes: Axes, points: Sequence[Point], scale: Scale, label: str, **style: Any) -> None:
+    if points:
+        xs, ys = _coordinates(points, scale)
+        x_bars, y_bars = _bars(points, scale)
+        axes.errorbar(
+            xs, ys, xerr=x_bars, yerr=y_bars, fmt="D", markersize=7, capsize=3, label=label, zorder=4, **style
+        )
 
 
 def _scatter(axes: Axes, points: Sequence[Point], scale: Scale, label: str, **style: Any) -> None:

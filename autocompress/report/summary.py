@@ -10,7 +10,7 @@ from autocompress.config.quantities import parse_latency_ms
 from autocompress.errors import AutocompressError
 from autocompress.report.wording import Unit, metric_unit
 from autocompress.store.plain import json_ready
-from autocompress.store.records import CandidateRecord, StudyRecord
+from autocompress.store.records import MEASURED, NOT_VERIFIED, CandidateRecord, StudyRecord
 
 STAGES = ("total", "baseline", "calibrate", "profile", "search", "verify")
 
@@ -24,6 +24,7 @@ _KEYS: dict[str, tuple[str, ...]] = {
         "metric",
         "target_speedup",
         "target_met",
+        "target_met_by_estimate",
         "baseline",
         "best",
         "trials",
@@ -40,6 +41,7 @@ _KEYS: dict[str, tuple[str, ...]] = {
         "n",
         "latency_ms",
         "latency_estimate_ms",
+        "latency_status",
         "speedup",
         "speedup_ci95",
         "size_bytes",
@@ -59,6 +61,7 @@ def build_summary(
     model: str | None = None,
     recipe: str | None = None,
     target_met: bool = False,
+    target_met_by_estimate: bool = False,
     seconds: Mapping[str, float] | None = None,
     unit: Unit | None = None,
     higher_is_better: bool = True,
@@ -77,6 +80,7 @@ def build_summary(
         model: name of the emitted file; None when nothing was emitted (``best`` is then null in the summary).
         recipe: name of the recipe's file.
         target_met: whether the best was verified to keep every limit.
+        target_met_by_estimate: whether it keeps them all as far as its estimated latency goes, which nobody timed.
         seconds: wall time per stage (see ``STAGES``); a stage that did not run counts 0.
         unit: of the metric; by default as the built-in metric of that name has.
         higher_is_better: direction of the metric.
@@ -108,6 +112,7 @@ def build_summary(
             "target_size": config.get("target_size"),
             "max_accuracy_drop": config.get("max_accuracy_drop"),
             "target_met": target_met,
+            "target_met_by_estimate": target_met_by_estimate,
             "baseline": _baseline(record, trial),
             "best": None if model is None else _best(record, trial, model, recipe, higher_is_better),
             "trials": _counts(record.candidates),
@@ -175,6 +180,7 @@ def _baseline(record: StudyRecord, trial: CandidateRecord | None) -> dict[str, A
         "n": given.get("n"),
         "latency_ms": timed.a.latency_ms if timed else given.get("latency_ms"),
         "latency_estimate_ms": given.get("latency_estimate_ms"),
+        "latency_estimate_interval90_ms": given.get("latency_estimate_interval90_ms"),
         "size_bytes": given.get("size_bytes", record.header.study.model_size_bytes),
     }
 
@@ -191,10 +197,12 @@ def _best(
             "accuracy_drop_ci95": [0.0, 0.0],
             "speedup": 1.0,
             "speedup_ci95": [1.0, 1.0],
+            "latency_status": MEASURED if baseline["latency_ms"] is not None else NOT_VERIFIED,
             "model": model,
             "recipe": recipe,
         }
     drop, timed, estimate = trial.verified_drop, trial.verified_speedup, trial.estimate
+    estimated = trial.estimated_speedup
     return {
         "trial": trial.trial,
         "accuracy": _accuracy(baseline["accuracy"], drop.drop if drop else None, higher_is_better),
@@ -204,6 +212,9 @@ def _best(
         "latency_ms": timed.b.latency_ms if timed else None,
         "latency_estimate_ms": estimate.latency_ms if estimate else None,
         "latency_estimate_interval90_ms": estimate.interval90_ms.to_list() if estimate else None,
+        "latency_status": trial.latency_status,
+        "speedup_estimate": estimated.speedup if estimated else None,
+        "speedup_estimate_interval90": estimated.interval90.to_list() if estimated else None,
         "speedup": timed.speedup if timed else None,
         "speedup_ci95": timed.speedup_ci95.to_list() if timed else None,
         "rounds": timed.rounds if timed else None,

@@ -23,6 +23,9 @@ COLUMNS = (
     "latency_estimate_low_ms",
     "latency_estimate_high_ms",
     "estimate_coverage",
+    "estimated_speedup",
+    "estimated_speedup_interval90_low",
+    "estimated_speedup_interval90_high",
     "search_drop",
     "search_drop_ci95_low",
     "search_drop_ci95_high",
@@ -42,6 +45,7 @@ COLUMNS = (
     "verified_speedup",
     "verified_speedup_ci95_low",
     "verified_speedup_ci95_high",
+    "latency_status",
     "artifact",
     "cause",
     "recipe",
@@ -60,7 +64,7 @@ def trials_csv(candidates: Sequence[CandidateRecord]) -> str:
 
 
 def _row(c: CandidateRecord) -> dict[str, Any]:
-    estimate, expected = c.estimate, c.predicted_drop_interval
+    estimate, expected, priced = c.estimate, c.predicted_drop_interval, c.estimated_speedup
     timed, verified = c.search_speedup, c.verified_speedup
     latency = timed.b if timed else c.latency
     return {
@@ -75,6 +79,9 @@ def _row(c: CandidateRecord) -> dict[str, Any]:
         "latency_estimate_low_ms": estimate.interval90_ms.low if estimate else None,
         "latency_estimate_high_ms": estimate.interval90_ms.high if estimate else None,
         "estimate_coverage": estimate.coverage if estimate else None,
+        "estimated_speedup": priced.speedup if priced else None,
+        "estimated_speedup_interval90_low": priced.interval90.low if priced else None,
+        "estimated_speedup_interval90_high": priced.interval90.high if priced else None,
         "search_drop": c.search_drop.drop if c.search_drop else None,
         "search_drop_ci95_low": c.search_drop.ci95.low if c.search_drop else None,
         "search_drop_ci95_high": c.search_drop.ci95.high if c.search_drop else None,
@@ -94,6 +101,7 @@ def _row(c: CandidateRecord) -> dict[str, Any]:
         "verified_speedup": verified.speedup if verified else None,
         "verified_speedup_ci95_low": verified.speedup_ci95.low if verified else None,
         "verified_speedup_ci95_high": verified.speedup_ci95.high if verified else None,
+        "latency_status": c.latency_status,
         "artifact": c.artifact,
         "cause": c.cause,
         "recipe": json.dumps(json.loads(to_json(c.recipe)), separators=(",", ":"), ensure_ascii=False),

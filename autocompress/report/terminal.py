@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _STYLES: dict[Tone, str] = {
     "met": "bold green",
+    "estimated": "bold yellow",
     "missed": "bold yellow",
     "explored": "bold cyan",
     "unfinished": "bold yellow",

@@ -6,18 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from autocompress.report.wording import (
-    Scale,
-    bounds,
-    milliseconds,
-    plural,
-    sentence,
-    size,
-    times,
-    times_interval,
-)
+from autocompress.report.speed import speed_sentence, speed_words
+from autocompress.report.wording import Scale, bounds, milliseconds, plural, sentence, size, times
 
-Tone = Literal["met", "missed", "explored", "unfinished"]
+Tone = Literal["met", "estimated", "missed", "explored", "unfinished"]
 Summary = Mapping[str, Any]
 
 _UNCHANGED = "the original model, unchanged"
@@ -75,6 +67,8 @@ def verdict(summary: Summary) -> Verdict:
         headline = f"{gain}, the best trade-off found" if best.get("trial", 0) is not None else _UNCHANGED
     elif summary.get("target_met"):
         tone, headline = "met", f"Target met: {gain}"
+    elif summary.get("target_met_by_estimate"):
+        tone, headline = "estimated", f"Target met by the estimate only: {gain}"
     else:
         tone = "missed"
         headline = "Target not reached: " + ("nothing better holds" if best.get("trial") is None else f"best {gain}")
@@ -96,10 +90,7 @@ def _unfinished(summary: Summary) -> Verdict:
 def _gain(summary: Summary, best: Summary) -> str:
     if best.get("trial", 0) is None:
         return _UNCHANGED
-    if best.get("speedup") is not None:
-        speed = f"{times(best['speedup'])} {'faster' if best['speedup'] >= 1 else 'the speed'}, measured"
-    else:
-        speed = f"{milliseconds(best.get('latency_estimate_ms'))}, estimated and not verified"
+    speed = speed_words(summary)
     only_size = summary.get("target_speedup") is None and summary.get("target_latency_ms") is None
     if summary.get("target_size") is not None and only_size and (factor := _smaller(summary, best)):
         return f"{times(factor)} smaller, {speed}"
@@ -109,16 +100,7 @@ def _gain(summary: Summary, best: Summary) -> str:
 def _speed_sentence(summary: Summary, best: Summary) -> str:
     if best.get("trial", 0) is None:
         return "The emitted file is the original model."
-    if best.get("speedup") is None:
-        return f"Its latency was estimated ({milliseconds(best.get('latency_estimate_ms'))}) but not measured."
-    rounds = f" over {plural(best['rounds'], 'round')}" if best.get("rounds") else ""
-    after, before = milliseconds(best["latency_ms"]), milliseconds(summary["baseline"].get("latency_ms"))
-    interval = times_interval(best.get("speedup_ci95"))
-    threads, batch_size = plural(summary.get("threads") or 1, "thread"), summary.get("batch_size") or 1
-    return (
-        f"It takes {after} instead of {before}: {times(best['speedup'])} (95 % interval {interval}), timed in turns "
-        f"with the original{rounds}, {threads}, batch size {batch_size}."
-    )
+    return speed_sentence(summary)
 
 
 def _accuracy_sentence(summary: Summary, best: Summary) -> str:

@@ -17,7 +17,8 @@ _MARGIN = 0.06
 def target_speedup(summary: Mapping[str, Any]) -> float | None:
     """The speedup that the strictest latency target stands for; None without one."""
     factors = [summary["target_speedup"]] if summary.get("target_speedup") is not None else []
-    baseline_ms = (summary.get("baseline") or {}).get("latency_ms")
+    baseline = summary.get("baseline") or {}
+    baseline_ms = baseline.get("latency_ms") or baseline.get("latency_estimate_ms")
     if summary.get("target_latency_ms") and baseline_ms:
         factors.append(baseline_ms / summary["target_latency_ms"])
     return max(factors) if factors else None
@@ -37,7 +38,8 @@ def drop_window(points: Points, summary: Mapping[str, Any]) -> tuple[float, floa
     must not flatten those that matter.
     """
     drops = [p.drop for p in _built(points) if math.isfinite(p.drop)]
-    verified = [end for p in points.verified for end in (p.drop, *bounds(p.drop_interval)) if end is not None]
+    finalists = (*points.verified, *points.unverified)
+    verified = [end for p in finalists for end in (p.drop, *bounds(p.drop_interval)) if end is not None]
     limit = abs(summary.get("max_accuracy_drop") or 0.0)
     reach = max([_BUDGETS_SHOWN * limit, *verified, *([median(drops)] if drops else [])])
     highest = min(reach, max([limit, *drops, *verified]))
@@ -56,4 +58,4 @@ def padded(low: float, high: float) -> tuple[float, float]:
 
 
 def _built(points: Points) -> Sequence[Point]:
-    return (*points.searched, *points.priced, *points.verified)
+    return (*points.searched, *points.priced, *points.verified, *points.unverified)

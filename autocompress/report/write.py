@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from autocompress.errors import ConfigError, StorageError
+from autocompress.files import write_bytes, write_text
 from autocompress.report.summary import validate_summary
-from autocompress.store.atomic import write_bytes, write_text
 from autocompress.store.export import study_document
 from autocompress.store.plain import to_json
 from autocompress.store.records import StudyRecord

@@ -7,6 +7,7 @@ import re
 from autocompress.errors import RuntimeFailure
 
 _PREFIX = re.compile(r"^\[ONNXRuntimeError\]\s*:\s*\d+\s*:\s*[A-Z_]+\s*:\s*")
+_PLACE = re.compile(r"Exception from \S+:\d+:|Check '.*?' failed at \S+:\d+:|FrontEnd API failed with \w+:")
 _NOISE = re.compile(r"\s*(/[\w./+-]+\.(?:cc|h|cpp|hpp):\d+[^.]*?\)\s*|(?:In|Status Message):\s*)")
 _LIMIT = 300
 
@@ -24,5 +25,6 @@ def runtime_failure(runtime: str, doing: str, error: Exception) -> RuntimeFailur
 
 def _sentence(text: str) -> str:
     text = _PREFIX.sub("", " ".join(text.split()))
-    text = _NOISE.sub(" ", text).strip()
+    text = _NOISE.sub(" ", _PLACE.sub(" ", text))
+    text = " ".join(text.split())
     return text if len(text) <= _LIMIT else text[: _LIMIT - 3] + "..."

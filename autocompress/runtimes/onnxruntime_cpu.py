@@ -67,7 +67,16 @@ def _operators(graph: OptimizedGraph, sources: SourceNames, standalone: bool) ->
         )
         if standalone and signature not in cut:
             cut[signature] = cut_operator(node, graph.model, graph.types, constants, graph.integers)
-        ops.append(ExecutedOp(names[position], signature, sources.of(graph.names[position], node), cut.get(signature)))
+        ops.append(
+            ExecutedOp(
+                name=names[position],
+                signature=signature,
+                sources=sources.of(graph.names[position], node),
+                standalone=cut.get(signature),
+                reads=tuple(name for name in node.input if name and name not in constants),
+                writes=tuple(name for name in node.output if name),
+            )
+        )
     return ops
 
 

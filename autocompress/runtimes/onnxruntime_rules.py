@@ -32,4 +32,5 @@ RULES = QuantizationRules(
     fused_activations=frozenset({"Clip", "Relu"}),
     dynamic_ops=frozenset({"MatMul"}),
     requantized_ops=frozenset({"Conv", "ConvTranspose", "Gemm"}),
+    float_result_ops=frozenset({"Gemm", "MatMul"}),
 )  # fmt: skip

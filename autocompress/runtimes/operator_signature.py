@@ -40,25 +40,34 @@ def signature_of(
         outputs: type of each result.
         constants: initializers by name.
     """
-    operands = [_folded(t) for t in inputs]
+    operands = [folded(t) for t in inputs]
     while operands and operands[-1] is None:
         operands.pop()
-    attributes = {**_attributes(node), **_telling_values(node, constants)}
     return OpSignature(
         domain="" if node.domain == "ai.onnx" else node.domain,
         op_type=node.op_type,
         inputs=tuple(operands),
         outputs=tuple(outputs),
-        attributes=tuple(sorted(attributes.items())),
-        sparsity=_sparsity(node, constants),
+        attributes=tuple(sorted(attributes_of(node, constants).items())),
+        sparsity=sparsity_of([constants[name] for name in node.input if name in constants]),
     )
 
 
-def _folded(tensor: TensorType | None) -> TensorType | None:
+def folded(tensor: TensorType | None) -> TensorType | None:
     """Constants of one element become scalars, whichever way they were stored."""
     if tensor is None or not tensor.constant or tensor.elements != 1 or len(tensor.shape) > 1:
         return tensor
     return TensorType(tensor.dtype, (), True)
+
+
+def attributes_of(node: NodeProto, constants: Mapping[str, TensorProto]) -> dict[str, AttributeValue]:
+    """What a node says about its work besides types, in canonical form.
+
+    Args:
+        node: the node.
+        constants: initializers by name; the values of some operands count too.
+    """
+    return {**_attributes(node), **_telling_values(node, constants)}
 
 
 def _attributes(node: NodeProto) -> dict[str, AttributeValue]:
@@ -116,9 +125,9 @@ def _telling_values(node: NodeProto, constants: Mapping[str, TensorProto]) -> di
     return found
 
 
-def _sparsity(node: NodeProto, constants: Mapping[str, TensorProto]) -> float:
-    """Share of zeros in the largest constant operand, rounded to 1/16; 0.0 where it counts as dense."""
-    weights = [constants[name] for name in node.input if name in constants and len(constants[name].dims) >= 2]
+def sparsity_of(constants: Sequence[TensorProto]) -> float:
+    """Share of zeros in the largest of an operator's constants, rounded to 1/16; 0.0 where it counts as dense."""
+    weights = [constant for constant in constants if len(constant.dims) >= 2]
     if not weights:
         return 0.0
     weight = max(weights, key=lambda w: int(np.prod(w.dims, dtype=np.int64)))

@@ -84,14 +84,19 @@ class ExecutedOp:
         signature: what determines its time.
         sources: names of nodes or tensors of the given model that it stands for, best match first; may be empty.
         standalone: a serialized one-operator model that the same runtime can load with ``optimize=False`` and time
-            alone, or None where the runtime cannot cut it out.  Inputs that are activations are graph inputs; weights
-            are initializers.
+            alone, or None where the runtime cannot cut it out or times in place (``InPlaceRuntime``).  Inputs that are
+            activations are graph inputs; weights are initializers.
+        reads: names of the activations that it reads, as other operators write them; empty where the runtime does not
+            tell.
+        writes: names of its results.
     """
 
     name: str
     signature: OpSignature
     sources: tuple[str, ...] = ()
     standalone: bytes | None = field(default=None, repr=False, compare=False)
+    reads: tuple[str, ...] = field(default=(), repr=False, compare=False)
+    writes: tuple[str, ...] = field(default=(), repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -106,6 +111,16 @@ class QuantizationRules:
         dynamic_ops: op types with a dynamic-activation integer kernel.
         requantized_ops: op types whose float form the runtime quantizes on its own where it stands between a
             Dequantize with one scale and a Quantize; behind a Dequantize with a scale per channel it stays float.
+        computed_activations: activations that the integer kernel before them computes itself, whatever its result is
+            then quantized to; each as the op types it is written in, in graph order.
+        float_result_ops: op types whose integer kernel can write float, so that its result is quantized only where
+            int8 is read.
+        bias_adds: whether the Add of a constant after a MatMul with a constant is part of its integer kernel.
+        following_ops: those of ``joint_ops`` that are int8 only as part of the kernel of a weighted operator before
+            them, and compute in float everywhere else.
+        centred_ops: op types with an integer kernel only for int8 activations whose zero point is zero (MatMul: where
+            both operands are activations).
+        weight_dtypes: integer types of weights that have integer kernels.
     """
 
     weighted_ops: frozenset[str]
@@ -114,6 +129,12 @@ class QuantizationRules:
     fused_activations: frozenset[str]
     dynamic_ops: frozenset[str]
     requantized_ops: frozenset[str] = frozenset()
+    computed_activations: frozenset[tuple[str, ...]] = frozenset()
+    float_result_ops: frozenset[str] = frozenset()
+    bias_adds: bool = False
+    following_ops: frozenset[str] = frozenset()
+    centred_ops: frozenset[str] = frozenset()
+    weight_dtypes: frozenset[str] = frozenset({"int8", "uint8"})
 
 
 @runtime_checkable
@@ -147,5 +168,35 @@ class Runtime(Protocol):
 
         The difference in time between two numbers of copies is what the operator costs without what a run costs, with
         weights as cold as they are inside a large model.  Load it with ``optimize=False``.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class OpTime:
+    """The time of one operator within a run of its model.
+
+    Attributes:
+        op: the operator.
+        latency_us: the runtime's own account of one execution, averaged over runs and corrected for rounding.
+        resolution_us: how finely that account counts; a shorter operator's time is known no better than this.
+    """
+
+    op: ExecutedOp
+    latency_us: float
+    resolution_us: float
+
+
+@runtime_checkable
+class InPlaceRuntime(Runtime, Protocol):
+    """A runtime that cannot run one operator alone as it runs it within a model, but accounts for each in place."""
+
+    def time_in_place(
+        self, model: bytes | str, feeds: Feeds, *, threads: int = 1, budget_s: float = 0.5
+    ) -> Sequence[OpTime]:
+        """Loads the model with accounting on, runs it for about ``budget_s`` and returns every executed operator.
+
+        Raises:
+            RuntimeFailure: when the runtime refuses the model or fails.
         """
         ...

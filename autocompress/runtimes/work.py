@@ -10,7 +10,7 @@ _BITS = {
     "bool": 8, "uint8": 8, "int8": 8, "float16": 16, "bfloat16": 16, "uint16": 16, "int16": 16, "float32": 32,
     "int32": 32, "uint32": 32, "float64": 64, "int64": 64, "uint64": 64, "int4": 4, "uint4": 4, "int2": 2, "uint2": 2,
 }  # fmt: skip
-_CONVOLUTIONS = frozenset({"Conv", "FusedConv", "NhwcFusedConv", "QLinearConv", "ConvInteger"})
+_CONVOLUTIONS = frozenset({"Conv", "FusedConv", "NhwcFusedConv", "QLinearConv", "ConvInteger", "Convolution"})
 _PRODUCTS = frozenset(
     {
         "MatMul", "FusedMatMul", "MatMulInteger", "MatMulIntegerToFloat", "QLinearMatMul", "DynamicQuantizeMatMul",
@@ -18,6 +18,8 @@ _PRODUCTS = frozenset(
     }
 )  # fmt: skip
 _RECURRENT = frozenset({"LSTM", "GRU", "RNN", "DynamicQuantizeLSTM"})
+_WEIGHTED_ATTENTION = frozenset({"Attention", "QAttention"})  # of com.microsoft: they project their input themselves
+_LOOKUPS = frozenset({"Gather", "GatherElements", "GatherND"})
 
 
 def tensor_bytes(tensor: TensorType) -> int:
@@ -26,8 +28,12 @@ def tensor_bytes(tensor: TensorType) -> int:
 
 
 def bytes_touched(signature: OpSignature) -> int:
-    """Bytes of all operands and results, each counted once."""
-    return sum(tensor_bytes(t) for t in (*signature.inputs, *signature.outputs) if t is not None)
+    """Bytes of all operands and results, each counted once; of a table only as much as is looked up in it."""
+    touched = sum(tensor_bytes(t) for t in (*signature.inputs, *signature.outputs) if t is not None)
+    if signature.op_type in _LOOKUPS and signature.inputs and signature.inputs[0] is not None:
+        table, found = tensor_bytes(signature.inputs[0]), sum(tensor_bytes(t) for t in signature.outputs)
+        touched -= max(table - found, 0)
+    return touched
 
 
 def weight_bytes(signature: OpSignature) -> int:
@@ -42,7 +48,7 @@ def weight_of(signature: OpSignature) -> TensorType | None:
 
 
 def multiply_adds(signature: OpSignature) -> int:
-    """Multiply-adds of convolutions, matrix products and recurrent cells; 0 for everything else.
+    """Multiply-adds of convolutions, matrix products, attention and recurrent cells; 0 for everything else.
 
     Zero weights are counted too: a kernel that skips them does so at its own pace, which a table knows and this does
     not.
@@ -50,21 +56,31 @@ def multiply_adds(signature: OpSignature) -> int:
     op_type = signature.op_type
     if not signature.outputs or not signature.inputs or signature.inputs[0] is None:
         return 0
+    within = dict(signature.attributes).get("multiply_adds")
+    if isinstance(within, int):
+        return within
     if op_type in _CONVOLUTIONS:
         return _convolution(signature)
-    if op_type == "ConvTranspose":
+    if op_type in ("ConvTranspose", "Deconvolution"):
         kernel = weight_of(signature)
         return 0 if kernel is None else signature.inputs[0].elements * prod(kernel.shape[1:])
+    if op_type == "FullyConnected" or (signature.domain == "openvino" and op_type == "MatMul"):
+        return _openvino_product(signature)
     if op_type in _PRODUCTS:
         return _product(signature)
     if op_type == "MatMulNBits":
         inner = signature.inputs[0].shape[-1] if signature.inputs[0].shape else 1
         return signature.outputs[0].elements * inner
+    if op_type == "RNNSeq":
+        weights = [t for t in signature.inputs if t is not None and t.constant and len(t.shape) == 3][-2:]
+        return prod(signature.inputs[0].shape[:2]) * sum(t.elements for t in weights)
     if op_type in _RECURRENT:
         steps = prod(signature.inputs[0].shape[:2])
         return steps * sum(t.elements for t in signature.inputs[1:3] if t is not None)
-    if op_type in ("Attention", "MultiHeadAttention", "QAttention"):
+    if op_type in ("Attention", "MultiHeadAttention", "QAttention", "GroupQueryAttention"):
         return _attention(signature)
+    if op_type == "Einsum":
+        return _einsum(signature)
     return 0
 
 
@@ -91,11 +107,44 @@ def _product(signature: OpSignature) -> int:
     return signature.outputs[0].elements * inner
 
 
+def _openvino_product(signature: OpSignature) -> int:
+    left, result = signature.inputs[0], signature.outputs[0]
+    if left is None or len(left.shape) < 2 or len(result.shape) < 2:
+        return 0
+    # Either operand may be read transposed, which its shape does not tell; the result's rows do.
+    return result.elements * (left.shape[-2] * left.shape[-1] // max(result.shape[-2], 1))
+
+
 def _attention(signature: OpSignature) -> int:
+    """Two products, queries with keys and scores with values, and the projection where the operator has it."""
     query = signature.inputs[0]
     if query is None or len(query.shape) < 3:
         return 0
-    batch, length, width = query.shape[:3]
-    scores = 2 * batch * length * length * width
-    weight = weight_of(signature)
-    return scores + (batch * length * weight.elements if weight is not None else 0)
+    keys = signature.inputs[1] if len(signature.inputs) > 1 else None
+    batch, length, width = _sequence(query.shape)
+    if signature.domain and signature.op_type in _WEIGHTED_ATTENTION:
+        projected = batch * length * keys.elements if keys is not None else 0
+        width = signature.outputs[0].shape[-1]
+        return projected + 2 * batch * length * length * width
+    seen = length if keys is None or len(keys.shape) < 3 else _sequence(keys.shape)[1]
+    return 2 * batch * length * seen * width
+
+
+def _sequence(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Batch, length and width of (batch, length, width) or (batch, heads, length, width of a head)."""
+    if len(shape) == 4:
+        return shape[0], shape[2], shape[1] * shape[3]
+    return shape[0], shape[1], shape[2]
+
+
+def _einsum(signature: OpSignature) -> int:
+    """The product of the sizes of all indices of two operands, as if nothing were summed beforehand."""
+    equation = str(dict(signature.attributes).get("equation", "")).replace(" ", "")
+    terms = equation.partition("->")[0].split(",")
+    operands = [t for t in signature.inputs if t is not None]
+    if len(terms) != 2 or len(operands) != 2 or "." in equation:
+        return 0
+    sizes: dict[str, int] = {}
+    for term, operand in zip(terms, operands, strict=True):
+        sizes.update(zip(term, operand.shape, strict=True))
+    return prod(sizes.values())

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
 from autocompress.errors import CandidateFailed
+from autocompress.latency.speedup import estimated_speedup, scaled
+from autocompress.runtimes.protocol import ExecutedOp
 from autocompress.search import tasks
+from autocompress.search.anchors import anchored_prices
 from autocompress.search.encoding import Params
 from autocompress.search.pareto import front, hypervolume
 from autocompress.search.proposals import Proposal, breed, choose
@@ -65,12 +67,22 @@ def refit(state: SearchState) -> None:
         return
     assert state.scorer is not None and state.prices is not None
     if not state.settings.deterministic:
-        priced = state.prices.price_ms(state.scorer.options([t.recipe for t in complete])) / state.prices.scale
-        measured = np.array([state.latency_ms(t) for t in complete])
-        state.prices = replace(state.prices, scale=float(np.median(measured / priced)))
+        # Measured here, or the estimates of the operators that these trials really execute.
+        measured = np.array([_best_known_ms(state, t) for t in complete])
+        state.probed_prices = state.probed_prices or state.prices
+        options = state.scorer.options([t.recipe for t in complete])
+        state.prices = anchored_prices(state.probed_prices, options, measured)
         state.scorer.prices = state.prices
     features = state.scorer.features([t.recipe for t in complete])
     state.scorer.predictor.fit(features, np.array([t.evaluated.drop.drop for t in complete]))
+
+
+def _best_known_ms(state: SearchState, trial: Trial) -> float:
+    """Latency on the scale that steers, by the long timing of a finalist where there is one."""
+    result = trial.verification
+    if state.settings.steered_by_estimates or result is None or result.speedup is None:
+        return state.latency_ms(trial)
+    return state.baseline_ms / result.speedup.speedup
 
 
 def ranked(state: SearchState) -> list[Trial]:
@@ -135,9 +147,7 @@ def loses_nothing(state: SearchState, trial: Trial) -> bool:
     if state.settings.deterministic or verified is None or not keeps_target(state, trial):
         return False
     slack = 0.1 * state.steering.accuracy_drop
-    met = state.steering.met_by(
-        drop=verified.drop.drop, speedup=verified.speedup.speedup_ci95.low, size_bytes=verified.size_bytes
-    )
+    met = state.steering.met_by(drop=verified.drop.drop, speedup=verified.gain_low, size_bytes=verified.size_bytes)
     return met and trial.evaluated.drop.drop <= slack and verified.drop.drop <= slack
 
 
@@ -205,6 +215,8 @@ def _finish(state: SearchState, proposal: Proposal, result: object) -> Trial:
     assert isinstance(result, EvaluationResult)
     trial = _record(state, proposal, COMPLETE, notify=False)
     trial.evaluation = result
+    if result.speedup is None:
+        estimate_executed(state, trial, result.ops)
     trial.damage = result.damage
     trial.build_s = result.build_s
     state.on_trial(trial)
@@ -231,6 +243,14 @@ def _record(
     if notify:
         state.on_trial(trial)
     return trial
+
+
+def estimate_executed(state: SearchState, trial: Trial, ops: Sequence[ExecutedOp]) -> None:
+    """Gives a trial the estimate of the operators that it executes, in place of the additive one."""
+    assert state.estimator is not None and state.baseline_estimate is not None
+    estimate = state.estimator.estimate(ops)
+    trial.estimated_speedup = estimated_speedup(state.baseline_estimate, estimate)
+    trial.estimate = scaled(estimate, state.anchor)
 
 
 def _attempted(state: SearchState) -> int:
@@ -275,5 +295,8 @@ def keeps_target(state: SearchState, trial: Trial) -> bool:
 def _show_best(state: SearchState) -> None:
     order = ranked(state)
     if order:
-        result = order[0].evaluated
-        state.progress.best(f"{result.speedup.speedup:.2f}x, drop {result.drop.drop:.4g}")
+        best, result = order[0], order[0].evaluated
+        if result.speedup is not None:
+            state.progress.best(f"{result.speedup.speedup:.2f}x, drop {result.drop.drop:.4g}")
+        elif best.estimated_speedup is not None:
+            state.progress.best(f"{best.estimated_speedup.speedup:.2f}x estimated, drop {result.drop.drop:.4g}")

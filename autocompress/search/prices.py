@@ -13,7 +13,7 @@ probes that alternate the precision of neighbouring regions.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,10 @@ class ConversionPrice:
 
     fixed_us: float
     per_element_us: float
+
+    def times(self, factor: float) -> ConversionPrice:
+        """The price times a factor."""
+        return ConversionPrice(self.fixed_us * factor, self.per_element_us * factor)
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,36 @@ class LatencyPrices:
     relative_error: float = 0.1
     coverage: float = 0.0
     nodes: int = 0
+
+    def parts_us(self, options: IntArray) -> FloatArray:
+        """What each part of the price adds, before ``scale``, of shape (recipes, options + 2).
+
+        The parts are the regions in each option, in the order of ``OPTIONS``, then conversions, then what is fixed.
+
+        Args:
+            options: of shape (recipes, regions), positions in ``OPTIONS``.
+        """
+        region_us = self.region_us[np.arange(len(self.regions)), options]
+        int8 = np.concatenate([options == OPTIONS.index(INT8), np.zeros((len(options), 1), bool)], axis=1)
+        by_option = [np.where(options == i, region_us, 0.0).sum(axis=1) for i in range(len(OPTIONS))]
+        return np.stack([*by_option, self._conversion_us(int8), np.full(len(options), self.fixed_us)], axis=1)
+
+    def with_factors(self, factors: FloatArray, scale: float) -> LatencyPrices:
+        """The same prices, each part times its factor.
+
+        Args:
+            factors: one for each part of ``parts_us``.
+            scale: the new ``scale``.
+        """
+        *by_option, conversion, fixed = factors.tolist()
+        return replace(
+            self,
+            region_us=self.region_us * np.asarray(by_option),
+            fixed_us=self.fixed_us * fixed,
+            quantize=self.quantize.times(conversion),
+            dequantize=self.dequantize.times(conversion),
+            scale=scale,
+        )
 
     def price_ms(self, options: IntArray) -> FloatArray:
         """Prices many recipes at once.

@@ -66,9 +66,10 @@ def candidate_record(trial: Trial) -> CandidateRecord:
         predicted_drop_interval=interval,
         estimate=trial.estimate,
         search_drop=None if evaluation is None else evaluation.drop,
+        estimated_speedup=trial.estimated_speedup,
         search_speedup=None if evaluation is None else evaluation.speedup,
         damage=trial.damage,
-        latency=None if evaluation is None else evaluation.speedup.b,
+        latency=None if evaluation is None or evaluation.speedup is None else evaluation.speedup.b,
         size_bytes=None if evaluation is None else evaluation.size_bytes,
         build_s=trial.build_s,
         evaluate_s=None if evaluation is None else evaluation.evaluate_s,
@@ -97,11 +98,10 @@ def frozen_trial(trial: Trial, encoding: Encoding, budget: Budget) -> FrozenTria
     limits: dict[str, float] = {}
     if trial.evaluation is not None:
         result = trial.evaluation
-        values = [result.drop.drop, result.speedup.b.latency_ms]
-        attributes |= {"speedup": result.speedup.speedup, "size_bytes": result.size_bytes, "n": result.drop.n}
-        limits = budget.constraints(
-            drop=result.drop.drop, latency_ms=result.speedup.b.latency_ms, size_bytes=result.size_bytes
-        )
+        latency_ms, latency_attributes = _latency(trial)
+        values = [result.drop.drop, latency_ms]
+        attributes |= {**latency_attributes, "size_bytes": result.size_bytes, "n": result.drop.n}
+        limits = budget.constraints(drop=result.drop.drop, latency_ms=latency_ms, size_bytes=result.size_bytes)
     frozen = optuna.trial.create_trial(
         state=states[trial.state],
         params=trial.params,
@@ -112,3 +112,15 @@ def frozen_trial(trial: Trial, encoding: Encoding, budget: Budget) -> FrozenTria
     )
     frozen.number = trial.number
     return frozen
+
+
+def _latency(trial: Trial) -> tuple[float, dict[str, Any]]:
+    """Latency of a complete trial and what to know about it: measured, or estimated where no timing here counts."""
+    timed = trial.evaluated.speedup
+    if timed is not None:
+        return timed.b.latency_ms, {"speedup": timed.speedup}
+    assert trial.estimate is not None
+    attributes: dict[str, Any] = {"latency_is_estimated": True}
+    if trial.estimated_speedup is not None:
+        attributes["speedup_estimate"] = trial.estimated_speedup.speedup
+    return trial.estimate.latency_ms, attributes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from autocompress.measurement import MeasuredAccuracy, MeasuredDrop, MeasuredLatency, MeasuredSpeedup
+from autocompress.measurement import EstimatedSpeedup, MeasuredAccuracy, MeasuredDrop, MeasuredLatency, MeasuredSpeedup
 from autocompress.runtimes.protocol import ExecutedOp
 
 
@@ -18,7 +18,8 @@ class BaselineResult:
         metric: the metric and what it is measured against, in words.
         is_fraction: whether 1 % of the metric means 0.01.
         higher_is_better: direction of the metric.
-        latency: its latency alone.
+        latency: its latency alone, where finalists are timed; None where nobody times them.
+        run_s: seconds that one run takes on this machine, for planning.
         size_bytes: bytes on disk of the model that came in.
         notices: sentences a person should read.
     """
@@ -28,7 +29,8 @@ class BaselineResult:
     metric: str
     is_fraction: bool
     higher_is_better: bool
-    latency: MeasuredLatency
+    latency: MeasuredLatency | None
+    run_s: float
     size_bytes: int
     notices: tuple[str, ...]
 
@@ -56,37 +58,62 @@ class EvaluationResult:
         accuracy: the metric; on the samples seen before an early stop.
         drop: paired against the baseline on the same samples.
         damage: label-free output damage on the same samples.
-        speedup: short interleaved timing against the baseline.
+        speedup: short interleaved timing against the baseline; None where latency is estimated.
         size_bytes: of the serialized candidate.
         stopped_early: whether the candidate was clearly out before all samples were seen.
         build_s: seconds spent on building it.
         evaluate_s: seconds spent on loading, running and timing it.
+        ops: the candidate as the runtime executes it, where latency is estimated.
     """
 
     accuracy: MeasuredAccuracy
     drop: MeasuredDrop
     damage: float
-    speedup: MeasuredSpeedup
+    speedup: MeasuredSpeedup | None
     size_bytes: int
     stopped_early: bool
     build_s: float
     evaluate_s: float
+    ops: tuple[ExecutedOp, ...] = ()
 
 
 @dataclass(frozen=True)
 class VerificationResult:
-    """One finalist, measured on samples that the search never saw and timed against the baseline.
+    """One finalist, measured on samples that the search never saw, and timed against the baseline or estimated.
 
     Attributes:
         accuracy: the metric on the verification part.
         drop: paired against the baseline on the verification part.
-        speedup: long interleaved timing.
+        speedup: long interleaved timing; None where nobody times finalists.
         size_bytes: of the serialized candidate.
         ops: the candidate as the runtime executes it.
+        model_path: file of the candidate, where a command is to time it.
+        estimated: what the estimator says instead; None where it was timed.
     """
 
     accuracy: MeasuredAccuracy
     drop: MeasuredDrop
-    speedup: MeasuredSpeedup
+    speedup: MeasuredSpeedup | None
     size_bytes: int
     ops: tuple[ExecutedOp, ...] = ()
+    model_path: str | None = None
+    estimated: EstimatedSpeedup | None = None
+
+    @property
+    def gain(self) -> float:
+        """The speedup to decide by: measured, or estimated where nobody times finalists."""
+        return self._known.speedup
+
+    @property
+    def gain_low(self) -> float:
+        """Lower end of its interval."""
+        return self.speedup.speedup_ci95.low if self.speedup is not None else self._known_estimate.interval90.low
+
+    @property
+    def _known(self) -> MeasuredSpeedup | EstimatedSpeedup:
+        return self.speedup if self.speedup is not None else self._known_estimate
+
+    @property
+    def _known_estimate(self) -> EstimatedSpeedup:
+        assert self.estimated is not None, "a finalist is timed or estimated"
+        return self.estimated

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from autocompress.search.space import SearchSpace
 
+TIMING, COMMAND, ESTIMATE = "timing", "command", "estimate"
+
 
 @dataclass(frozen=True)
 class SearchSettings:
@@ -23,6 +25,9 @@ class SearchSettings:
         seed: of everything random.
         deterministic: measured latencies never steer.
         workers: candidates evaluated at the same time.
+        verified_by: where the latency of finalists comes from: "timing" on this machine, "command" of the user, or
+            "estimate" for a device that nobody reaches.
+        profiles: whether operators that no table knows are timed on this machine.
     """
 
     space: SearchSpace
@@ -36,3 +41,10 @@ class SearchSettings:
     seed: int = 0
     deterministic: bool = False
     workers: int = 1
+    verified_by: str = TIMING
+    profiles: bool = True
+
+    @property
+    def steered_by_estimates(self) -> bool:
+        """Whether no latency that is measured during the search steers it."""
+        return self.deterministic or self.verified_by != TIMING

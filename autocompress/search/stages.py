@@ -29,6 +29,7 @@ from autocompress.search.screening import (
     schemes,
 )
 from autocompress.search.sensitivity import measure_sensitivity
+from autocompress.search.settings import COMMAND, ESTIMATE
 from autocompress.search.state import SearchState
 
 _KERNEL_TOLERANCE = 1.05
@@ -44,11 +45,15 @@ def measure_baseline(state: SearchState) -> None:
     state.progress.stage("measure the baseline")
     with state.stopwatch.stage("baseline"):
         state.baseline = state.executor.submit(tasks.baseline).result()
+        if state.command is not None:
+            state.baseline = replace(state.baseline, latency=state.command.baseline)
+        if state.settings.verified_by == ESTIMATE:
+            _estimate_baseline(state)
     for text in state.baseline.notices:
         state.notice(text)
     settings = state.settings
     state.budget = make_budget(
-        baseline_latency_ms=state.baseline.latency.latency_ms,
+        baseline_latency_ms=_reference_ms(state),
         baseline_size_bytes=state.baseline.size_bytes,
         max_accuracy_drop=settings.max_accuracy_drop,
         target_speedup=settings.target_speedup,
@@ -61,6 +66,25 @@ def measure_baseline(state: SearchState) -> None:
             "nothing to compress: the model has no operator with weights that this runtime can run in int8; "
             "it is left unchanged"
         )
+
+
+def _reference_ms(state: SearchState) -> float:
+    """The baseline's latency that targets refer to: measured, or estimated where nobody times anything."""
+    assert state.baseline is not None
+    if state.baseline.latency is not None:
+        return state.baseline.latency.latency_ms
+    assert state.baseline_estimate is not None
+    return state.baseline_estimate.latency_ms
+
+
+def _estimate_baseline(state: SearchState) -> None:
+    """Opens the estimator over everything known now and prices the original model."""
+    state.estimator = state.open_estimator()
+    if not state.baseline_ops:
+        state.baseline_ops = list(state.executor.submit(tasks.executed_baseline).result())
+    state.baseline_estimate = state.estimator.estimate(state.baseline_ops)
+    if state.settings.verified_by == COMMAND and not state.settings.deterministic:
+        state.anchor = _reference_ms(state) / state.baseline_estimate.latency_ms
 
 
 def calibrate(state: SearchState) -> None:
@@ -81,18 +105,25 @@ def price(state: SearchState) -> None:
         config = QuantizeConfig(precision=INT8, **kernel[0])  # type: ignore[arg-type]
         dynamic = any(INT8_DYNAMIC in unit.options for unit in state.units)
         recipes = probe_recipes(state.regions, config, dynamic=dynamic)
-        state.executor.submit(tasks.profile, None, _PROFILE_S).result()
-        for _, recipe in recipes.values():
-            state.executor.submit(tasks.profile, recipe, _PROFILE_S).result()
+        for recipe in (None, *(recipe for _, recipe in recipes.values())):
+            _profile(state, recipe)
         probes = {
             name: Probe(options, state.executor.submit(tasks.executed, recipe).result())
             for name, (options, recipe) in recipes.items()
         }
-        state.estimator = state.open_estimator()
-        state.baseline_ops = list(state.executor.submit(tasks.executed_baseline).result())
-        state.baseline_estimate = state.estimator.estimate(state.baseline_ops)
-        state.prices = fit_prices(state.builder, state.regions, probes, state.estimator, state.elements)
+        _estimate_baseline(state)
+        assert state.estimator is not None
+        prices = fit_prices(state.builder, state.regions, probes, state.estimator, state.elements)
+        state.prices = prices.with_factors(np.full(len(OPTIONS) + 2, state.anchor), 1.0)
         _say_what_is_unknown(state, [*state.baseline_ops, *probes[INT8].ops])
+
+
+def _profile(state: SearchState, recipe: Recipe | None) -> None:
+    """Times the operators that no table knows, unless the tables are about another device than this one."""
+    if state.settings.profiles:
+        refusal = state.executor.submit(tasks.profile, recipe, _PROFILE_S).result()
+        if refusal is not None:
+            state.notice(f"operators that no table has were not timed: {refusal}")
 
 
 def screen(state: SearchState) -> None:
@@ -174,8 +205,8 @@ def _affordable_samples(state: SearchState, measurements: int, choices: tuple[in
     if state.settings.deterministic or state.settings.timeout_s is None:
         return choices[1]
     allowed_s = _DAMAGE_SHARE * state.settings.timeout_s
-    run_s = measurements * state.baseline.latency.latency_ms / 1e3
-    return next((n for n in choices if n * run_s <= allowed_s), choices[-1])
+    once_s = measurements * state.baseline.run_s
+    return next((n for n in choices if n * once_s <= allowed_s), choices[-1])
 
 
 def _usable_kernels(state: SearchState) -> list[tuple[dict[str, object], float]]:
@@ -184,7 +215,7 @@ def _usable_kernels(state: SearchState) -> list[tuple[dict[str, object], float]]
     for kernel in kernel_choices(state.settings.space):
         recipe = Recipe(QuantizeConfig(precision=INT8, **kernel))  # type: ignore[arg-type]
         try:
-            state.executor.submit(tasks.profile, recipe, _PROFILE_S).result()
+            _profile(state, recipe)
             ops = state.executor.submit(tasks.executed, recipe).result()
         except CandidateFailed as error:
             state.notice(f"integer kernels {kernel} were left out: {error}")

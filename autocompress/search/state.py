@@ -25,6 +25,7 @@ from autocompress.search.trials import Ledger, Trial
 if TYPE_CHECKING:
     from autocompress.latency.estimator import LatencyEstimator
     from autocompress.runtimes.protocol import ExecutedOp
+    from autocompress.search.command import CommandTiming
     from autocompress.search.encoding import Encoding
     from autocompress.search.prices import LatencyPrices
     from autocompress.search.proposals import Scorer
@@ -43,12 +44,14 @@ class SearchState:
         on_trial: called after each trial was added or changed.
         progress: what the person watching sees.
         stopwatch: time per stage.
+        command: times finalists, where the user gave a command for that.
         ledger: all trials.
         elements: tensor -> number of elements, at the shapes that count.
         baseline: the measured Baseline.
         budget: limits derived from it.
         estimator: the latency estimator.
-        prices: additive latency prices.
+        prices: additive latency prices, corrected by what was measured so far.
+        probed_prices: the same as they came from the probes; None until something was measured.
         encoding: parameters of the space.
         in_play: parameter -> values still in play after screening.
         screened: whole-model schemes by damage, best first.
@@ -59,6 +62,8 @@ class SearchState:
         scorer: predictors of drop and latency.
         baseline_ops: the baseline as executed.
         baseline_estimate: its estimated latency.
+        anchor: measured over estimated latency of the baseline, where a command measured it.
+        correction: the same of the finalists that a command timed, both relative to the baseline's.
         verified: trials verified so far, in order.
         first_met_s: seconds from the start until a trial was first verified to meet the target.
         out_of_reach: whether the target is faster than anything that the prices allow; the fastest feasible model is
@@ -75,12 +80,14 @@ class SearchState:
     on_trial: Callable[[Trial], None]
     progress: Progress
     stopwatch: Stopwatch
+    command: CommandTiming | None = None
     ledger: Ledger = field(default_factory=Ledger)
     elements: dict[str, int] = field(default_factory=dict)
     baseline: BaselineResult | None = None
     budget: Budget | None = None
     estimator: LatencyEstimator | None = None
     prices: LatencyPrices | None = None
+    probed_prices: LatencyPrices | None = None
     encoding: Encoding | None = None
     in_play: dict[str, tuple[object, ...]] = field(default_factory=dict)
     screened: list[Screened] = field(default_factory=list)
@@ -91,6 +98,8 @@ class SearchState:
     scorer: Scorer | None = None
     baseline_ops: list[ExecutedOp] = field(default_factory=list)
     baseline_estimate: EstimatedLatency | None = None
+    anchor: float = 1.0
+    correction: float = 1.0
     verified: list[Trial] = field(default_factory=list)
     first_met_s: float | None = None
     out_of_reach: bool = False
@@ -109,27 +118,31 @@ class SearchState:
         return find_regions(self.units)
 
     def latency_ms(self, trial: Trial) -> float:
-        """Latency that steers: measured and normalised to the baseline, or estimated when deterministic."""
-        if self.settings.deterministic:
+        """Latency that steers: measured and normalised to the baseline, or estimated where no timing may steer."""
+        if self.settings.steered_by_estimates:
             assert trial.estimate is not None
-            return trial.estimate.latency_ms
+            return trial.estimate.latency_ms * self.correction
+        assert trial.evaluated.speedup is not None
         return self.baseline_ms / trial.evaluated.speedup.speedup
 
     @property
     def baseline_ms(self) -> float:
-        """Latency of the baseline on the scale of ``latency_ms``: measured, or estimated when deterministic."""
-        if self.settings.deterministic:
+        """Latency of the baseline on the scale of ``latency_ms``."""
+        if self.settings.steered_by_estimates:
             assert self.baseline_estimate is not None
-            return self.baseline_estimate.latency_ms
-        assert self.baseline is not None
+            return self.baseline_estimate.latency_ms * self.anchor
+        assert self.baseline is not None and self.baseline.latency is not None
         return self.baseline.latency.latency_ms
 
     @property
     def steering(self) -> Budget:
         """The limits that steer, on the scale of ``latency_ms``; ``budget`` has those that verification checks."""
+        return replace(self.limits, latency_ms=None, speedup=None) if self.out_of_reach else self.limits
+
+    @property
+    def limits(self) -> Budget:
+        """The limits on the scale of ``latency_ms``."""
         assert self.budget is not None
-        if self.out_of_reach:
-            return replace(self.budget, latency_ms=None, speedup=None)
         if not self.settings.deterministic or self.budget.latency_ms is None:
             return self.budget
         latencies = [self.settings.target_latency_ms] if self.settings.target_latency_ms is not None else []

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from autocompress.errors import CandidateFailed, MetricError, ModelError, RuntimeFailure
 from autocompress.evaluate.chance import at_chance
@@ -16,14 +17,16 @@ from autocompress.evaluate.evaluator import LEFT_OUT_GROUPS
 from autocompress.evaluate.evaluator import evaluate as run_evaluation
 from autocompress.evaluate.sequential import StopRule
 from autocompress.evaluate.statistics import measure_drop
+from autocompress.files import write_bytes
 from autocompress.measurement import MeasuredSpeedup
 from autocompress.recipe.recipe import Recipe
 from autocompress.runtimes.protocol import ExecutedOp, Session
 from autocompress.runtimes.timing import measure_interleaved, time_session
 from autocompress.search.results import BaselineResult, DamageResult, EvaluationResult, VerificationResult
+from autocompress.search.settings import COMMAND
 from autocompress.search.workbench import Workbench, WorkbenchSpec
 
-_BASELINE_TIMING_S = 2.0
+_BASELINE_TIMING_S, _PLANNING_S = 2.0, 0.3
 _TRIAL_TIMING_S = 0.5
 _VERIFY_TIMING_S = 4.0
 _DAMAGE_SAMPLES = 32
@@ -52,7 +55,8 @@ def baseline() -> BaselineResult:
     """
     tools = bench()
     try:
-        latency = time_session(tools.baseline_session, tools.timing_feeds, budget_s=_BASELINE_TIMING_S)
+        budget_s = _BASELINE_TIMING_S if tools.spec.times else _PLANNING_S
+        latency = time_session(tools.baseline_session, tools.timing_feeds, budget_s=budget_s)
         tools.record_reference()
     except RuntimeFailure as error:
         raise ModelError(f"the runtime cannot run the model on this data: {error}") from error
@@ -70,7 +74,8 @@ def baseline() -> BaselineResult:
         metric=tools.metric.description,
         is_fraction=tools.metric.is_fraction,
         higher_is_better=tools.metric.higher_is_better,
-        latency=latency,
+        latency=latency if tools.spec.times else None,
+        run_s=latency.latency_ms / 1e3,
         size_bytes=tools.spec.size_bytes,
         notices=tuple(notices),
     )
@@ -88,23 +93,29 @@ def executed(recipe: Recipe) -> list[ExecutedOp]:
     Raises:
         CandidateFailed: when it cannot be built or loaded.
     """
-    return _executed(bench().build(recipe)[0], standalone=False)
+    return _executed(bench().build(recipe)[0])
 
 
 def executed_baseline() -> list[ExecutedOp]:
     """The uncompressed model as the runtime executes it."""
-    return _executed(bench().spec.model_path, standalone=False)
+    return _executed(bench().spec.model_path)
 
 
-def profile(recipe: Recipe | None, budget_s: float) -> int:
-    """Times the operators of a candidate (of the original for None) that no table knows; returns how many it timed.
+def profile(recipe: Recipe | None, budget_s: float) -> str | None:
+    """Times the operators of a candidate (of the original for None) that no table knows.
+
+    Returns:
+        Why operators were left out though there was time for them; None if none were.
 
     Raises:
         CandidateFailed: when the candidate cannot be built or loaded.
     """
     tools = bench()
     model = tools.spec.model_path if recipe is None else tools.build(recipe)[0]
-    return tools.profile(_executed(model, standalone=True), budget_s)
+    try:
+        return tools.profile(model, budget_s).refusal
+    except RuntimeFailure as error:
+        raise CandidateFailed(f"the runtime refused the candidate: {error}") from error
 
 
 def damages(recipes: Sequence[Recipe], samples: int) -> list[DamageResult]:
@@ -117,7 +128,7 @@ def damages(recipes: Sequence[Recipe], samples: int) -> list[DamageResult]:
 
 
 def evaluate(recipe: Recipe) -> EvaluationResult:
-    """Builds a candidate, measures its accuracy on the search part and times it briefly against the baseline.
+    """Builds a candidate, measures its accuracy on the search part and times it briefly, or shows it as executed.
 
     Raises:
         CandidateFailed: when it cannot be built, loaded or run, or its outputs are not finite.
@@ -129,7 +140,8 @@ def evaluate(recipe: Recipe) -> EvaluationResult:
     found = _evaluation(session, "search", stop=_stop_rule(tools))
     part = tools.spec.split.search[: min(_DAMAGE_SAMPLES, found.n)]
     damage = measure_damage(session, tools.source, part, tools.reference).value
-    speedup = _timed(session, _TRIAL_TIMING_S)
+    speedup = _timed(session, _TRIAL_TIMING_S) if tools.spec.times else None
+    ops = () if tools.spec.times else tuple(_executed(serialized))
     return EvaluationResult(
         accuracy=found.accuracy,
         drop=measure_drop(_first(tools.baseline_evaluation("search"), found.n), found, tools.metric),
@@ -139,11 +151,12 @@ def evaluate(recipe: Recipe) -> EvaluationResult:
         stopped_early=found.stopped_early,
         build_s=build_s,
         evaluate_s=time.perf_counter() - begin,
+        ops=ops,
     )
 
 
 def verify(recipe: Recipe) -> VerificationResult:
-    """Measures a finalist on the verification part and times it at length against the baseline.
+    """Measures a finalist on the verification part and times it at length, or leaves it in a file for who does.
 
     Raises:
         CandidateFailed: when it cannot be built, loaded or run, or its outputs are not finite.
@@ -155,10 +168,17 @@ def verify(recipe: Recipe) -> VerificationResult:
     return VerificationResult(
         accuracy=found.accuracy,
         drop=measure_drop(tools.baseline_evaluation("verification"), found, tools.metric),
-        speedup=_timed(session, _VERIFY_TIMING_S),
+        speedup=_timed(session, _VERIFY_TIMING_S) if tools.spec.times else None,
         size_bytes=len(serialized),
-        ops=tuple(_executed(serialized, standalone=False)),
+        ops=tuple(_executed(serialized)),
+        model_path=_kept(serialized, recipe) if tools.spec.verified_by == COMMAND else None,
     )
+
+
+def _kept(serialized: bytes, recipe: Recipe) -> str:
+    path = Path(bench().spec.folder) / f"finalist-{recipe.hash}.onnx"
+    write_bytes(path, serialized)
+    return str(path)
 
 
 def _evaluation(session: Session, part: str, stop: StopRule | None) -> Evaluation:
@@ -221,11 +241,11 @@ def _timed(session: Session, budget_s: float) -> MeasuredSpeedup:
     )
 
 
-def _executed(model: bytes | str, *, standalone: bool) -> list[ExecutedOp]:
+def _executed(model: bytes | str) -> list[ExecutedOp]:
     tools = bench()
     try:
         return list(
-            tools.runtime.executed_ops(model, tools.timing_feeds, threads=tools.spec.threads, standalone=standalone)
+            tools.runtime.executed_ops(model, tools.timing_feeds, threads=tools.spec.priced_threads, standalone=False)
         )
     except RuntimeFailure as error:
         raise CandidateFailed(f"the runtime refused the candidate: {error}") from error

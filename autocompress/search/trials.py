@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from autocompress.measurement import EstimatedLatency
+from autocompress.measurement import EstimatedLatency, EstimatedSpeedup
 from autocompress.recipe.recipe import Recipe
 from autocompress.search.encoding import Params
 from autocompress.search.results import EvaluationResult, VerificationResult
@@ -27,7 +27,8 @@ class Trial:
         state: "complete" (evaluated), "pruned" (left out, with its cause) or "failed" (with its cause).
         predicted_drop: what the accuracy predictor said before it was built.
         predicted_deviation: standard deviation of that.
-        estimate: what the latency estimator said before it was built.
+        estimate: what the latency estimator said before it was built; of the operators that it executes, once known.
+        estimated_speedup: over the baseline's estimate, where no timing on this machine counts.
         cause: why it was pruned or failed.
         evaluation: measured on the search part; None unless complete.
         verification: measured on the verification part; None unless verified.
@@ -43,6 +44,7 @@ class Trial:
     predicted_drop: float | None = None
     predicted_deviation: float | None = None
     estimate: EstimatedLatency | None = None
+    estimated_speedup: EstimatedSpeedup | None = None
     cause: str | None = None
     evaluation: EvaluationResult | None = None
     verification: VerificationResult | None = None

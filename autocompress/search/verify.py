@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from autocompress.errors import CandidateFailed
 from autocompress.search import tasks
 from autocompress.search.explore import keeps_target, loses_nothing, ranked
+from autocompress.search.finalists import known_latency
 from autocompress.search.state import SearchState
-from autocompress.search.trials import Trial
+from autocompress.search.trials import FAILED, Trial
 
 _MOST_FINALISTS = 6
 
@@ -21,23 +22,29 @@ class Outcome:
         best: the trial to emit, verified; None when the original model is the best that holds.
         target_met: whether ``best`` keeps every limit, as verified.
         reason: one sentence: why the target was not met, or why the search ended.
+        by_estimate: whether ``best`` keeps every limit, a latency among them, as far as estimates go.
     """
 
     best: Trial | None
     target_met: bool
     reason: str
+    by_estimate: bool = False
 
 
 def verify(state: SearchState, trial: Trial) -> bool:
     """Verifies one trial (once); says whether it keeps every limit."""
     assert state.budget is not None
-    if trial.verification is None:
+    if trial.verification is None and trial.state != FAILED:
         state.progress.stage(f"verify trial {trial.number}")
         with state.stopwatch.stage("verify"):
             try:
-                trial.verification = state.executor.submit(tasks.verify, trial.recipe).result()
+                trial.verification = known_latency(
+                    state, trial, state.executor.submit(tasks.verify, trial.recipe).result()
+                )
             except CandidateFailed as error:
-                trial.cause = str(error)
+                trial.state, trial.cause = FAILED, f"verification failed: {error}"
+                state.notice(f"trial {trial.number} was left out: {trial.cause}")
+                state.on_trial(trial)
                 return False
         state.verified.append(trial)
         state.on_trial(trial)
@@ -49,7 +56,7 @@ def meets(state: SearchState, trial: Trial) -> bool:
     result = trial.verification
     assert state.budget is not None
     met = result is not None and state.budget.met_by(
-        drop=result.drop.drop, speedup=result.speedup.speedup, size_bytes=result.size_bytes
+        drop=result.drop.drop, speedup=result.gain, size_bytes=result.size_bytes
     )
     if met and state.first_met_s is None:
         state.first_met_s = state.stopwatch.elapsed_s
@@ -57,6 +64,17 @@ def meets(state: SearchState, trial: Trial) -> bool:
 
 
 def conclude(state: SearchState) -> Outcome:
+    """How the search ends; what is met by an estimate alone is not verified to be met."""
+    outcome = _concluded(state)
+    if outcome.best is None or outcome.best.verification is None or outcome.best.verification.speedup is not None:
+        return outcome
+    assert state.budget is not None
+    if not outcome.target_met or state.budget.speedup is None:
+        return outcome
+    return replace(outcome, target_met=False, by_estimate=True)
+
+
+def _concluded(state: SearchState) -> Outcome:
     """Verifies finalists from the best down until one holds; else names the best that is feasible.
 
     The order comes from the search part alone, so that the verification part is not used to pick the luckiest.  A
@@ -103,7 +121,7 @@ def _surely_meets(state: SearchState, trial: Trial) -> bool:
     assert state.budget is not None
     if trial.verification is None or not (meets(state, trial) and _acceptable(state, trial)):
         return False
-    return state.budget.speedup is None or trial.verification.speedup.speedup_ci95.low >= state.budget.speedup
+    return state.budget.speedup is None or trial.verification.gain_low >= state.budget.speedup
 
 
 def _worth_going_on(state: SearchState, rest: list[Trial]) -> bool:
@@ -123,7 +141,7 @@ def _acceptable(state: SearchState, trial: Trial) -> bool:
     assert state.budget is not None
     if result is None or result.drop.drop > state.budget.accuracy_drop:
         return False
-    return result.speedup.speedup >= 1.0 or result.size_bytes < 0.9 * _baseline_size(state)
+    return result.gain >= 1.0 or result.size_bytes < 0.9 * _baseline_size(state)
 
 
 def _baseline_size(state: SearchState) -> int:
@@ -133,7 +151,7 @@ def _baseline_size(state: SearchState) -> int:
 
 def _verified_speedup(trial: Trial) -> float:
     assert trial.verification is not None
-    return trial.verification.speedup.speedup
+    return trial.verification.gain
 
 
 def _why_not(state: SearchState, best: Trial) -> str:
@@ -145,10 +163,10 @@ def _why_not(state: SearchState, best: Trial) -> str:
         parts.append(f"at most {state.budget.size_bytes:.4g} bytes")
     result = best.verification
     why = "nothing that this runtime makes of the model is that fast" if state.out_of_reach else state.stop_reason
+    speed = f"{result.gain:.2f}x{'' if result.speedup is not None else ' (estimated, not verified)'}"
     return (
         f"{' and '.join(parts)} within a drop of {state.budget.accuracy_drop:.3g} was not reached "
-        f"({why}); the best that holds is {result.speedup.speedup:.2f}x with a drop of "
-        f"{result.drop.drop:.3g}"
+        f"({why}); the best that holds is {speed} with a drop of {result.drop.drop:.3g}"
     )
 
 

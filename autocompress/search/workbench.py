@@ -25,12 +25,13 @@ from autocompress.evaluate.metrics.truth import class_count
 from autocompress.evaluate.reference import Reference, record_reference
 from autocompress.graph.model import model_bytes
 from autocompress.latency.journal import TableFile
-from autocompress.latency.profile import profile_ops
+from autocompress.latency.profile import ProfileOutcome, profile_model
 from autocompress.latency.table import LatencyTable, TableHeader
 from autocompress.recipe.builder import CandidateBuilder
 from autocompress.recipe.recipe import Recipe
 from autocompress.runtimes import get_runtime
-from autocompress.runtimes.protocol import ExecutedOp, Session, SessionOptions
+from autocompress.runtimes.protocol import Session, SessionOptions
+from autocompress.search.settings import TIMING
 
 Array = npt.NDArray[Any]
 _METRIC_SAMPLES = 32
@@ -59,6 +60,8 @@ class WorkbenchSpec:
         table_header: its header.
         known_table_path: a further table whose operators need not be timed, or None.
         seed: of interleaving and resampling.
+        verified_by: where the latency of finalists comes from (see ``SearchSettings``).
+        priced_threads: threads that latency is estimated for; they take part in what the runtime executes.
     """
 
     model_path: str
@@ -79,6 +82,13 @@ class WorkbenchSpec:
     table_header: TableHeader
     known_table_path: str | None
     seed: int
+    verified_by: str = TIMING
+    priced_threads: int = 1
+
+    @property
+    def times(self) -> bool:
+        """Whether candidates are timed on this machine."""
+        return self.verified_by == TIMING
 
 
 class Workbench:
@@ -189,12 +199,21 @@ class Workbench:
         counts = (class_count(values) for values in outputs.values())
         return next((count for count in counts if count), None)
 
-    def profile(self, ops: Sequence[ExecutedOp], budget_s: float) -> int:
-        """Times the operators that the table does not know and adds them to it; returns how many."""
-        outcome = profile_ops(
-            self.runtime, ops, self._table_file, known=self._known_table, threads=self.spec.threads, budget_s=budget_s
+    def profile(self, model: bytes | str, budget_s: float) -> ProfileOutcome:
+        """Times the operators of a model that no table knows and adds them to the user's own.
+
+        Raises:
+            RuntimeFailure: when the runtime refuses the model.
+        """
+        return profile_model(
+            self.runtime,
+            model,
+            self.timing_feeds,
+            self._table_file,
+            known=self._known_table,
+            threads=self.spec.threads,
+            budget_s=budget_s,
         )
-        return outcome.measured
 
     @cached_property
     def _table_file(self) -> TableFile:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from autocompress.store.atomic import write_text
+from autocompress.files import write_text
 from autocompress.store.plain import json_ready, to_json
 from autocompress.store.records import StudyRecord
 
@@ -19,7 +19,7 @@ def study_document(record: StudyRecord) -> dict[str, Any]:
         "autocompress_study": FORMAT_VERSION,
         **header.pop("study"),
         **header,
-        "candidates": json_ready(record.candidates),
+        "candidates": [{**json_ready(c), "latency_status": c.latency_status} for c in record.candidates],
         "operators": json_ready(record.operators),
         "layers": json_ready(record.layers),
         "events": json_ready(record.events),

@@ -20,8 +20,16 @@ Step = Callable[[Connection], None]
 
 FIRST_VERSION = 1
 
+
+def _add_estimated_speedups(connection: Connection) -> None:
+    """Version 2: candidates of studies for another device have an estimated speedup and no measured one."""
+    for name in ("estimated_speedup", "estimated_speedup_low", "estimated_speedup_high"):
+        connection.exec_driver_sql(f"ALTER TABLE autocompress_candidates ADD COLUMN {name} FLOAT(53)")
+    connection.exec_driver_sql("ALTER TABLE autocompress_candidates ADD COLUMN latency_status TEXT")
+
+
 # Schema version -> what leads to it from the version before.
-STEPS: Mapping[int, Step] = {}
+STEPS: Mapping[int, Step] = {2: _add_estimated_speedups}
 
 # Tables that make a database one of Optuna's.
 _OPTUNA_TABLES = frozenset({"studies", "trials", "version_info"})

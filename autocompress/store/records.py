@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from autocompress.measurement import (
     EstimatedLatency,
+    EstimatedSpeedup,
     Interval,
     MeasuredDrop,
     MeasuredLatency,
@@ -19,7 +20,11 @@ Status = Literal["running", "complete", "interrupted", "failed"]
 Origin = Literal["seed", "explore", "screen"]
 CandidateState = Literal["complete", "pruned", "failed"]
 Role = Literal["baseline", "best"]
+LatencyStatus = Literal["measured", "measured by command", "estimated, not verified"]
 
+MEASURED: LatencyStatus = "measured"
+BY_COMMAND: LatencyStatus = "measured by command"
+NOT_VERIFIED: LatencyStatus = "estimated, not verified"
 STATUSES: tuple[Status, ...] = ("running", "complete", "interrupted", "failed")
 ORIGINS: tuple[Origin, ...] = ("seed", "explore", "screen")
 CANDIDATE_STATES: tuple[CandidateState, ...] = ("complete", "pruned", "failed")
@@ -103,6 +108,7 @@ class CandidateRecord:
         predicted_drop: accuracy predictor's answer, in the metric's own unit.
         predicted_drop_interval: where the predictor expects the drop.
         estimate: the latency estimator's answer.
+        estimated_speedup: the baseline's estimate over that, in studies for a device that this machine cannot time.
         search_drop: drop measured on the search part of the data.
         search_speedup: short interleaved timing against the baseline, during the search.
         damage: label-free damage at the network's output.
@@ -124,6 +130,7 @@ class CandidateRecord:
     predicted_drop: float | None = None
     predicted_drop_interval: Interval | None = None
     estimate: EstimatedLatency | None = None
+    estimated_speedup: EstimatedSpeedup | None = None
     search_drop: MeasuredDrop | None = None
     search_speedup: MeasuredSpeedup | None = None
     damage: float | None = None
@@ -139,6 +146,15 @@ class CandidateRecord:
     def built(self) -> bool:
         """Whether a model was made of the recipe."""
         return self.build_s is not None
+
+    @property
+    def latency_status(self) -> LatencyStatus | None:
+        """How much its latency can be trusted; None where there is none."""
+        timed = self.verified_speedup or self.search_speedup
+        latency = timed.b if timed is not None else self.latency
+        if latency is not None:
+            return BY_COMMAND if latency.clock == "command" else MEASURED
+        return NOT_VERIFIED if self.estimate is not None else None
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,20 @@ from autocompress.store.records import NewStudy
 # How long to search, how to run and where to write: none of them decides what a trial measures.  The model's path may
 # change because its fingerprint is compared instead.
 MAY_CHANGE = frozenset(
-    {"model", "trials", "timeout", "timeout_s", "workers", "output", "storage", "resume", "study", "json", "quiet"}
+    {
+        "model",
+        "trials",
+        "timeout",
+        "timeout_s",
+        "workers",
+        "output",
+        "storage",
+        "resume",
+        "study",
+        "json",
+        "quiet",
+        "verify_timeout",
+    }
 )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from autocompress.measurement import (
     EstimatedLatency,
+    EstimatedSpeedup,
     Interval,
     MeasuredDrop,
     MeasuredLatency,
@@ -101,6 +102,7 @@ def candidate_row(record: CandidateRecord) -> dict[str, Any]:
     interval, estimate = record.predicted_drop_interval, record.estimate
     row: dict[str, Any] = {name: getattr(record, name) for name in _CANDIDATE_SCALARS}
     row["recipe"] = list(record.recipe)
+    row["latency_status"] = record.latency_status
     row["predicted_drop_low"] = interval.low if interval else None
     row["predicted_drop_high"] = interval.high if interval else None
     row["estimate_ms"] = estimate.latency_ms if estimate else None
@@ -108,6 +110,7 @@ def candidate_row(record: CandidateRecord) -> dict[str, Any]:
     row["estimate_high_ms"] = estimate.interval90_ms.high if estimate else None
     row["estimate_coverage"] = estimate.coverage if estimate else None
     row["estimate_nodes"] = estimate.nodes if estimate else None
+    row |= _estimated_columns(record.estimated_speedup)
     row |= _drop_columns("search", record.search_drop)
     row |= _speedup_columns("search", record.search_speedup)
     row |= _latency_columns("latency", record.latency)
@@ -123,6 +126,7 @@ def candidate_record(row: Row) -> CandidateRecord:
         recipe=row["recipe"],
         predicted_drop_interval=_predicted_interval(row),
         estimate=_estimate(row),
+        estimated_speedup=_estimated_speedup(row),
         search_drop=_drop(row, "search"),
         search_speedup=_speedup(row, "search"),
         latency=_latency(row, "latency"),
@@ -189,6 +193,22 @@ def _estimate(row: Row) -> EstimatedLatency | None:
         return None
     interval = _interval(row, "estimate_low_ms", "estimate_high_ms")
     return EstimatedLatency(row["estimate_ms"], interval, _real(row["estimate_coverage"]), row["estimate_nodes"])
+
+
+def _estimated_columns(speedup: EstimatedSpeedup | None) -> dict[str, Any]:
+    return {
+        "estimated_speedup": speedup.speedup if speedup else None,
+        "estimated_speedup_low": speedup.interval90.low if speedup else None,
+        "estimated_speedup_high": speedup.interval90.high if speedup else None,
+    }
+
+
+def _estimated_speedup(row: Row) -> EstimatedSpeedup | None:
+    if row["estimated_speedup"] is None:
+        return None
+    return EstimatedSpeedup(
+        row["estimated_speedup"], _interval(row, "estimated_speedup_low", "estimated_speedup_high")
+    )
 
 
 def _speedup_columns(prefix: str, speedup: MeasuredSpeedup | None) -> dict[str, Any]:

@@ -157,6 +157,10 @@ candidates = Table(
     _double("estimate_high_ms"),
     _double("estimate_coverage"),
     Column("estimate_nodes", Integer),
+    _double("estimated_speedup"),
+    _double("estimated_speedup_low"),
+    _double("estimated_speedup_high"),
+    Column("latency_status", Text),  # for people who read the database; follows from the rest
     *_drop("search"),
     *_speedup("search"),
     _double("damage"),

@@ -65,12 +65,13 @@ def test_inspect_counts_the_model(model, capsys):
 
 def test_profile_then_table(model, capsys):
     fitting = [table["name"] for table in _document(capsys, "table", "list")["tables"] if table["matches"]]
-    document = _document(capsys, "profile", "--model", model, "--budget", "0.5s", "-o", "mine.jsonl", "--quiet")
+    profiled = _document(capsys, "profile", "--model", model, "--budget", "5s", "-o", "mine.jsonl", "--quiet")
+    document = profiled["tables"][0]
     assert document["records"] >= document["measured"] > 0
     assert _document(capsys, "table", "validate", "mine.jsonl")["records"] == document["records"]
     assert len(fitting) == len(set(fitting))
     shown = _document(capsys, "table", "show", "mine.jsonl")
-    assert sum(row["records"] for row in shown["ops"]) == document["records"]
+    assert sum(row["records"] for row in shown["families"]) == document["records"]
 
 
 def test_names_of_the_api_stay_what_they_are():

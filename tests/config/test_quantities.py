@@ -11,6 +11,7 @@ from autocompress.config.quantities import (
     SizeTarget,
     format_duration,
     parse_count,
+    parse_counts,
     parse_drop,
     parse_duration_s,
     parse_latency_ms,
@@ -185,3 +186,16 @@ def test_anything_is_a_number_or_one_sentence(value):
             sentence = "" if math.isfinite(number) and number >= 0 else repr(number)
             assert sentence == ""
         assert "\n" not in sentence
+
+
+@pytest.mark.parametrize(
+    ("value", "counts"), [("1,2", (1, 2)), (" 4 , 2 ", (4, 2)), ("2,2,1", (2, 1)), ("8", (8,)), (3, (3,))]
+)
+def test_counts_in_a_list(value, counts):
+    assert parse_counts("threads", value) == counts
+
+
+@pytest.mark.parametrize("value", ["", "1,", "0,1", "1;2", "1.5", "1,9", None])
+def test_a_list_with_anything_else_in_it_is_refused(value):
+    with pytest.raises(ConfigError, match=r"threads .* must be a whole number from 1 to 8"):
+        parse_counts("threads", value, at_most=8)

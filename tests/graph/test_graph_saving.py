@@ -7,6 +7,7 @@ import stat
 import onnx
 import pytest
 
+from autocompress import files
 from autocompress.errors import ModelError, StorageError
 from autocompress.graph import saving
 from autocompress.graph.model import copy_model, fingerprint, load_model, model_bytes, save_model, size_bytes
@@ -62,7 +63,7 @@ def test_full_disk_leaves_everything_as_it_was(network, tmp_path, monkeypatch):
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(saving.os, "fsync", full)
+    monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(StorageError, match="No space left"):
         save_model(network, path)
     assert path.read_bytes() == b"precious"

@@ -11,8 +11,8 @@ import pytest
 
 from autocompress.errors import TableError
 from autocompress.graph.signature import OpSignature, TensorType
-from autocompress.latency.composition import ObservedModel, fit_composition
-from autocompress.latency.estimator import BOUND, FOREST, TABLE, LatencyEstimator, anchor_factor, re_anchor
+from autocompress.latency.estimator import BOUND, FOREST, TABLE, LatencyEstimator
+from autocompress.latency.families import family_of
 from autocompress.latency.opening import open_latency
 from autocompress.latency.predictor import CARD, Predictors, load_predictors
 from autocompress.latency.profile import profile_ops
@@ -20,8 +20,6 @@ from autocompress.latency.roofline import Roofline
 from autocompress.latency.survey import survey
 from autocompress.latency.table import LatencyTable
 from autocompress.latency.train import train_predictors
-from autocompress.latency.whole_models import load_models, models_path
-from autocompress.measurement import EstimatedLatency, Interval, MeasuredLatency
 from autocompress.runtimes import get_runtime
 from autocompress.runtimes.protocol import ExecutedOp
 from autocompress.runtimes.replay import NominalDevice, ReplayRuntime
@@ -39,7 +37,7 @@ def surveyed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = table_file(folder, runtime)
     variants = ("fp32", "int8", "pruned", "pruned_int8")
     outcome = survey(runtime, file, models=corner(*variants))
-    assert outcome.complete
+    assert outcome.left == 0
     train_predictors(file.path, folder / "predictors", command="a test")
     return file.path
 
@@ -125,21 +123,18 @@ def test_less_knowledge_widens_the_interval(surveyed: Path) -> None:
 
 
 def test_served_forests_say_what_scikit_learn_says(surveyed: Path) -> None:
-    from autocompress.latency.families import family_of
-    from autocompress.latency.forest import class_offsets, inputs_of, log_ratios, new_forest
+    from autocompress.latency.forest import fit_family, records_by_family
+    from autocompress.latency.operator_rows import OperatorRows
 
     table = LatencyTable.load(surveyed)
     predictors = load_predictors(surveyed.parent / "predictors", surveyed)
     family = "conv_dense_int8"
-    rows = sorted((r for r in table if family_of(r.signature) == family and r.valid), key=lambda r: r.signature.key)
-    signatures, targets = [r.signature for r in rows], log_ratios(rows, predictors.roofline)
-    offsets = class_offsets(signatures, targets)
-    forest = new_forest(0).fit(inputs_of(signatures, offsets), targets)
+    known = records_by_family(table, predictors.roofline)[family]
+    forest = fit_family(family, known.rows, known.latency_us, seed=0)
     probes = [op.signature for op in executed("resnet_digits", "pruned_int8") if family_of(op.signature) == family]
-    bounds = np.asarray([predictors.roofline.bound_us(s) for s in probes])
-    expected = bounds * np.exp(forest.predict(inputs_of(probes, offsets)))
+    expected, _ = forest.predict(OperatorRows.of(probes, predictors.roofline))
     found = [p.latency_us for p in predictors.predict(probes) if p is not None]
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    np.testing.assert_allclose(found, np.exp(expected), rtol=1e-5)
 
 
 def test_training_twice_gives_the_same_bytes(surveyed: Path, tmp_path: Path) -> None:
@@ -162,10 +157,13 @@ def _edited(row: dict[str, object], **changes: object) -> dict[str, object]:
 
 CARD_DAMAGES = {
     "another format": (lambda c: _edited(c, format="x"), "holds no predictors"),
-    "newer schema": (lambda c: _edited(c, schema=99), "newer than 1"),
+    "newer schema": (lambda c: _edited(c, schema=99), "newer than 2"),
+    "older schema": (lambda c: _edited(c, schema=1), "of an older version"),
     "other features": (lambda c: _edited(c, features=["a"]), "other features"),
     "no constants": (lambda c: {k: v for k, v in c.items() if k != "constants"}, "lacks constants"),
     "bad composition": (lambda c: _edited(c, composition={"nonsense": 1}), "composition terms"),
+    "bad intervals": (lambda c: _edited(c, intervals={"nonsense": 1}), "intervals of predictors are malformed"),
+    "bad anchoring": (lambda c: _edited(c, anchoring={"table": {}}), "anchoring terms"),
     "bad constants": (lambda c: _edited(c, constants={"launch_us": 1}), "lacks the device's roofline constants"),
 }
 
@@ -196,44 +194,15 @@ def test_a_survey_goes_on_where_it_stopped(tmp_path: Path) -> None:
     runtime = get_runtime("replay")
     file = table_file(tmp_path, runtime)
     stopped = survey(runtime, file, models=corner("fp32"), budget_s=0.0)
-    assert not stopped.complete
+    assert stopped.left == len(corner("fp32"))
     first = survey(runtime, file, models=corner("fp32")[:2])
-    assert len(first.models) == 2
-    with models_path(file.path).open("a") as journal:
+    assert len(first.table.models) == 2
+    with file.path.with_name(f"{file.path.name}.journal").open("a") as journal:
         journal.write('{"model": "half a li')
-    assert len(load_models(file.path)) == 2
+    assert len(file.load().models) == 2
     whole = survey(runtime, file, models=corner("fp32"))
-    assert len(whole.models) == len(corner("fp32")) == len(load_models(file.path))
-    assert all(model.missing == 0 for model in whole.models)
-
-
-def test_the_composition_is_recovered_from_models_that_follow_it() -> None:
-    rng = np.random.default_rng(0)
-    models = []
-    for i in range(40):
-        operators, nodes, mbytes = rng.uniform(50, 2000), int(rng.integers(5, 200)), rng.uniform(0.1, 30)
-        latency = operators + 2.0 * nodes + 5.0 + 40.0 * max(0.0, mbytes - 4.0)
-        models.append(ObservedModel(f"family{i % 5}", operators, nodes, {"conv_float": mbytes}, {}, latency))
-    fitted = fit_composition(models)
-    ordinary = 1.02
-    assert fitted.cached_mbytes == 4.0
-    assert fitted.per_node_us / ordinary == pytest.approx(2.0, rel=0.05)
-    assert fitted.per_model_us / ordinary == pytest.approx(5.0, rel=0.3)
-    assert fitted.per_mbyte_us["conv_float"] / ordinary == pytest.approx(40.0, rel=0.05)
-    assert 0.05 <= fitted.relative_error90 < 0.055
-    assert fitted.scale / ordinary == pytest.approx(1.0, abs=0.01)
-
-
-def test_anchors_correct_by_what_was_measured() -> None:
-    estimated = EstimatedLatency(2.0, Interval(1.5, 2.5), 1.0, 10)
-    measured = MeasuredLatency(2.2, 2.1, 0.1, 10, "cpu")
-    factor = anchor_factor([(estimated, measured)])
-    assert factor == pytest.approx(1.1)
-    assert anchor_factor([]) == 1.0
-    anchored = re_anchor(estimated, factor, relative_error90=0.05)
-    assert anchored.latency_ms == pytest.approx(2.2)
-    assert anchored.interval90_ms.low == pytest.approx(2.2 * 0.95)
-    assert anchored.interval90_ms.high == pytest.approx(2.2 * 1.05)
+    assert len(whole.table.models) == len(corner("fp32")) == len(LatencyTable.load(file.path).models)
+    assert all(model.missing == 0 for model in whole.table.models.values())
 
 
 def test_opening_profiles_what_is_missing_into_the_users_own_table(
@@ -244,7 +213,7 @@ def test_opening_profiles_what_is_missing_into_the_users_own_table(
     source = open_latency(get_runtime("replay"))
     assert source.missing(ops) == len({op.signature.key for op in ops})
     assert any("no predictors" in notice for notice in source.notices)
-    source.profile(ops)
+    source.profile(ARCHITECTURES["ds_cnn"].build(KINDS["int8"]), feeds_of(ARCHITECTURES["ds_cnn"]))
     assert source.missing(ops) == 0
     assert source.estimator().estimate(ops).coverage == 1.0
     again = open_latency(get_runtime("replay"))

@@ -13,7 +13,9 @@ from autocompress.latency import locate
 from autocompress.latency.device import Device
 from autocompress.latency.locate import (
     cached_table_path,
+    find_table,
     forced_table,
+    own_tables,
     read_header,
     shipped_folder,
     shipped_predictors_folder,
@@ -24,7 +26,6 @@ from autocompress.latency.locate import (
 from autocompress.latency.predictor import load_predictors
 from autocompress.latency.roofline import Roofline
 from autocompress.latency.table import LatencyTable, TableHeader
-from autocompress.latency.whole_models import load_models, models_path
 
 SHIPPED = list(shipped_tables())
 DEVICE = Device("amd", "1-2", "none such", ("avx2",), 1)
@@ -59,18 +60,13 @@ def test_shipped_predictors_belong_to_their_table(path: Path) -> None:
     assert predictors.composition.models >= 12
     signatures = [record.signature for record in LatencyTable.load(path)][:200]
     assert sum(p is not None and 0 < p.low_us < p.latency_us < p.high_us for p in predictors.predict(signatures)) > 190
-    assert len(load_models(path)) == predictors.composition.models
+    assert len(LatencyTable.load(path).models) == predictors.composition.models
 
 
-@pytest.mark.parametrize("name", ["latency_tables", "predictors"])
-def test_the_catalogue_and_the_folder_agree(name: str) -> None:
-    folder = shipped_folder(name)
+def test_the_catalogue_of_predictors_and_the_folder_agree() -> None:
+    folder = shipped_folder("predictors")
     text = (folder / "README.md").read_text()
-    if name == "latency_tables":
-        present = {path.stem for path in SHIPPED}
-        assert {p.name for p in folder.glob("*.models.jsonl")} == {models_path(p).name for p in SHIPPED}
-    else:
-        present = {path.name for path in folder.iterdir() if path.is_dir()}
+    present = {path.name for path in folder.iterdir() if path.is_dir()}
     catalogue = text.split("\n| --- ", 1)[1].split("\n\n", 1)[0]
     listed = {line.split("`")[1] for line in catalogue.splitlines() if line.startswith("| `")}
     assert listed == present
@@ -115,10 +111,33 @@ def test_data_is_found_in_an_installed_package_too(monkeypatch: pytest.MonkeyPat
     assert shipped_folder("predictors") == tmp_path / "site" / "predictors"
 
 
+def test_tables_are_found_by_path_and_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("AUTOCOMPRESS_CACHE", str(tmp_path / "cache"))
+    own = cached_table_path(HEADER)
+    LatencyTable(HEADER).save(own)
+    LatencyTable(HEADER).save(own.with_name(SHIPPED[0].name))  # hidden behind the one that ships
+    for beside in ("t.models.jsonl", "t.jsonl.journal", "t.jsonl.set-aside", "t.jsonl.lock"):
+        own.with_name(beside).touch()
+    assert sorted(path.name for path in own_tables()) == sorted([own.name, SHIPPED[0].name])
+    assert find_table(HEADER.stem) == find_table(own.name) == find_table(own) == find_table(str(own)) == own
+    assert find_table(SHIPPED[0].stem) == SHIPPED[0]
+    for strange in ("none", "t", tmp_path, "t.models.jsonl"):
+        with pytest.raises(TableError, match=f"there is no latency table '{strange}'; see 'autocompress table list'"):
+            find_table(strange)
+
+
 def test_a_file_without_a_header_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "t.jsonl"
     path.write_text(json.dumps({"key": "x"}))
     with pytest.raises(TableError, match="no header"):
         read_header(path)
+    path.write_text(HEADER.to_line().replace('"schema":2', '"schema":9'))
+    with pytest.raises(TableError, match=r"t\.jsonl has schema 9, newer than 2"):
+        read_header(path)
+    path.write_text(HEADER.to_line().replace('"threads":1', '"threads":-1'))
+    with pytest.raises(TableError, match=r"t\.jsonl has a malformed header .threads is -1"):
+        read_header(path)
+    path.write_text(HEADER.to_line())
+    assert read_header(path) == HEADER
     with pytest.raises(TableError, match="cannot read"):
         read_header(tmp_path / "none.jsonl")

@@ -6,15 +6,16 @@ from pathlib import Path
 
 import numpy as np
 
+from autocompress.api.zoo_forms import zoo_quantizer
 from autocompress.latency.journal import TableFile
 from autocompress.latency.profile import new_header, with_constants
-from autocompress.latency.zoo.catalogue import VARIANTS, Architecture, architectures
-from autocompress.latency.zoo.network import Variant
+from autocompress.latency.zoo.catalogue import Architecture, architectures
+from autocompress.latency.zoo.variant import Variant, variants_for
 from autocompress.runtimes import get_runtime
 from autocompress.runtimes.protocol import ExecutedOp, Runtime
 
 ARCHITECTURES = {a.name: a for a in architectures()}
-KINDS = {v.name: v for v in VARIANTS}
+KINDS = {v.name: v for v in variants_for("onnxruntime", zoo_quantizer("onnxruntime"))}
 SMALL = ("resnet_cifar", "ds_cnn", "mlp", "recurrent", "context_net")
 SMALLEST = ("resnet_cifar", "ds_cnn", "mlp")
 
@@ -30,7 +31,7 @@ def executed(architecture: str, variant: str, runtime: Runtime | None = None) ->
 
 
 def feeds_of(architecture: Architecture) -> dict[str, np.ndarray]:
-    return {"x": np.abs(np.random.default_rng(0).standard_normal(architecture.input)).astype(np.float32)}
+    return dict(architecture.feeds())
 
 
 def table_file(folder: Path, runtime: Runtime) -> TableFile:

@@ -103,10 +103,10 @@ def feeds_for(model: onnx.ModelProto, samples: int = SAMPLES, seed: int = 1) -> 
 class Study:
     """A model, its calibration and its candidates."""
 
-    def __init__(self, model: onnx.ModelProto, feeds: Arrays | None = None) -> None:
+    def __init__(self, model: onnx.ModelProto, feeds: Arrays | None = None, runtime: str = "onnxruntime") -> None:
         self.model = model
         self.feeds = feeds_for(model) if feeds is None else feeds
-        self.builder = CandidateBuilder(prepare(model), "onnxruntime", fingerprint(model))
+        self.builder = CandidateBuilder(prepare(model), runtime, fingerprint(model))
         self.statistics = collect_statistics(self.builder, self.feeds)
 
     @property

@@ -86,7 +86,7 @@ def test_a_size_target(met):
 def test_estimated_is_not_called_measured(met):
     best = {**met.summary["best"], "speedup": None, "speedup_ci95": None, "latency_ms": None}
     found = verdict({**met.summary, "target_met": False, "best": best})
-    assert "estimated and not verified" in found.headline
+    assert "estimated, not verified" in found.headline
     assert "faster, measured" not in found.headline
 
 

@@ -13,8 +13,8 @@ import pytest
 from sqlalchemy import event
 
 from autocompress.errors import StorageError
+from autocompress.files import write_text
 from autocompress.store import default_storage_path, open_store
-from autocompress.store.atomic import write_text
 from autocompress.store.location import locate
 
 

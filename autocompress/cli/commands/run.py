@@ -13,7 +13,6 @@ from autocompress.cli.parameters import (
     CalibrationData,
     Data,
     Json,
-    LatencyTablePath,
     Metric,
     Preprocess,
     Quiet,
@@ -94,7 +93,36 @@ def run(
         ),
     ] = None,
     shapes: Shape = None,
-    latency_table: LatencyTablePath = None,
+    latency_table: Annotated[
+        Path | None,
+        typer.Option(
+            "--latency-table",
+            metavar="PATH",
+            help="Use this table. One of another device makes it the device that is optimized for: nothing is timed "
+            "here then, and speed is estimated, not verified, unless --verify-command is given.",
+            rich_help_panel=_DEVICE,
+        ),
+    ] = None,
+    verify_command: Annotated[
+        str | None,
+        typer.Option(
+            "--verify-command",
+            metavar="COMMAND",
+            help="Times original and finalists on the device that counts, such as 'ssh board bench {model}': takes the "
+            'path of a model, prints JSON such as {"latency_ms": 3.2}.',
+            rich_help_panel=_DEVICE,
+        ),
+    ] = None,
+    verify_timeout: Annotated[
+        str | None,
+        typer.Option(
+            "--verify-timeout",
+            metavar="TIME",
+            help="Time after which one call of the verify command counts as hung.",
+            show_default="2m",
+            rich_help_panel=_DEVICE,
+        ),
+    ] = None,
     search_space: Annotated[
         str | None,
         typer.Option(
@@ -186,6 +214,9 @@ def run(
     Searches for compressed forms of MODEL that keep within the accuracy budget, measures them on this device, and
     writes the best to the output folder with its recipe, its report and its study.  Without any target the whole
     front of speed against accuracy is explored.  Ctrl-C stops and keeps the best verified so far.
+
+    Exit code 0: the target is met, and verified by timing; 4: met by the estimate only (--latency-table of another
+    device without --verify-command); 3: not reached.
     """
     import autocompress.api as api
     from autocompress.cli.output import print_result, stdout_reserved

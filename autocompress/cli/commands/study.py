@@ -117,6 +117,8 @@ def _show_list(document: Document) -> Iterable[RenderableType]:
             Column("trials", "trials", right=True),
             Column("target_speedup", "target", factor, right=True),
             Column("speedup", "best", factor, right=True),
+            Column("speedup_estimate", "best, estimated", factor, right=True),
+            Column("latency_status", "its speed is"),
             Column("created", "created"),
         ],
     )
@@ -152,6 +154,7 @@ def _trial_columns() -> list[Column]:
         Column("state", "state"),
         Column("origin", "from"),
         Column("speedup", "speedup", factor, right=True),
+        Column("speedup_estimate", "speedup, estimated", factor, right=True),
         Column("latency_ms", "latency", milliseconds, right=True),
         Column("latency_estimate_ms", "estimated", milliseconds, right=True),
         Column("accuracy", "accuracy", number, right=True),
@@ -170,7 +173,10 @@ def _show_trials(document: Document) -> Iterable[RenderableType]:
 def _show_best(document: Document) -> Iterable[RenderableType]:
     from autocompress.cli.layout import Column, facts_table
 
-    yield facts_table(document, [*_trial_columns(), Column("model", "model"), Column("recipe", "recipe")])
+    yield facts_table(
+        document,
+        [*_trial_columns(), Column("latency_status", "speed is"), Column("model", "model"), Column("recipe", "recipe")],
+    )
 
 
 def _show_file(document: Document) -> Iterable[RenderableType]:

@@ -6,63 +6,24 @@ fuse them.  Weights and scales are arbitrary: the networks are there to be timed
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
-_OPSET = 17
+from autocompress.latency.zoo.activations import ACTIVATIONS
+from autocompress.latency.zoo.variant import Variant
+from autocompress.latency.zoo.writer import GraphWriter, Value
+
+__all__ = ["Network", "Value", "Variant"]
+
 _SCALE = np.asarray(6 / 255, np.float32)
 _WEIGHT_SCALE = np.asarray(0.01, np.float32)
 _MOVING = frozenset({"MaxPool", "Reshape", "Flatten", "Transpose", "Resize", "Slice", "Squeeze"})
 
 
-@dataclass(frozen=True)
-class Value:
-    """A tensor under construction.
-
-    Attributes:
-        name: its name.
-        shape: its sizes.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Variant:
-    """How an architecture is built.
-
-    Attributes:
-        name: short name.
-        int8_share: probability that a layer is integer: 0 float, 1 integer, between mixed.
-        activation_dtype: of integer activations.
-        weight_dtype: of integer weights.
-        per_channel: granularity of integer weights.
-        dynamic: whether matrix products are quantized dynamically rather than statically.
-        width: factor on channels; with ``uneven`` each width gets a factor of its own around it.
-        uneven: whether channels are pruned to uneven numbers.
-        every: built for each architecture (1) or only for some (2: every other one, ...), to keep tables small.
-        seed: of everything random.
-    """
-
-    name: str
-    int8_share: float = 0.0
-    activation_dtype: str = "uint8"
-    weight_dtype: str = "int8"
-    per_channel: bool = True
-    dynamic: bool = False
-    width: float = 1.0
-    uneven: bool = False
-    every: int = 1
-    seed: int = 0
-
-
-class Network:
+class Network(GraphWriter):
     """A network under construction.
 
     Args:
@@ -70,20 +31,13 @@ class Network:
     """
 
     def __init__(self, variant: Variant) -> None:
+        super().__init__()
         self.variant = variant
         self._rng = np.random.default_rng(variant.seed)
-        self._nodes: list[onnx.NodeProto] = []
-        self._weights: list[onnx.TensorProto] = []
-        self._inputs: list[onnx.ValueInfoProto] = []
         self._quantized: dict[str, str] = {}
         self._stored: dict[str, tuple[str, npt.NDArray[np.generic]]] = {}
         self._lowest: set[str] = set()
         self._widths: dict[int, int] = {}
-
-    def input(self, shape: Sequence[int]) -> Value:
-        """Adds the float input."""
-        self._inputs.append(helper.make_tensor_value_info("x", TensorProto.FLOAT, shape))
-        return Value("x", tuple(shape))
 
     def width(self, channels: int) -> int:
         """Channels as this variant has them; equal numbers stay equal, so that residual sums fit."""
@@ -96,7 +50,7 @@ class Network:
 
     def is_integer(self) -> bool:
         """Draws whether the next layer is integer."""
-        share = self.variant.int8_share
+        share = self.variant.inline_share
         return share >= 1.0 or (share > 0.0 and bool(self._rng.random() < share))
 
     def op(
@@ -134,31 +88,67 @@ class Network:
         self,
         x: Value,
         channels: int,
-        kernel: int | tuple[int, int] = 1,
+        kernel: int | tuple[int, ...] = 1,
         *,
         stride: int = 1,
         group: int = 1,
         act: str | None = None,
         dilation: int = 1,
+        padding: int | None = None,
     ) -> Value:
-        """Adds a padded convolution with bias and activation."""
-        height, width = kernel if isinstance(kernel, tuple) else (kernel, kernel)
+        """Adds a convolution over one, two or three dimensions with bias and activation.
+
+        Args:
+            x: of shape (batch, channels, *plane).
+            channels: of the result.
+            kernel: window; one number for all dimensions.
+            stride: step in every dimension.
+            group: groups of channels.
+            act: activation after it.
+            dilation: distance of the window's points.
+            padding: zeros on each side; as many as keep the size of a strideless result when left out.
+        """
+        window = self._window(x, kernel)
         integer = self.is_integer()
-        shape = (channels, x.shape[1] // group, height, width)
+        shape = (channels, x.shape[1] // group, *window)
         operands = [self._dequantized(x) if integer else self._kept_float(x, group * shape[1])]
         operands += self._weight_and_bias(shape, 0, integer)
-        pads = [dilation * (height - 1) // 2, dilation * (width - 1) // 2]
+        pads = [dilation * (k - 1) // 2 if padding is None else padding for k in window]
         attributes: dict[str, object] = {
-            "kernel_shape": [height, width], "strides": [stride, stride], "pads": [*pads, *pads], "group": group,
+            "kernel_shape": list(window), "strides": [stride] * len(window), "pads": [*pads, *pads], "group": group,
         }  # fmt: skip
         if dilation > 1:
-            attributes["dilations"] = [dilation, dilation]
+            attributes["dilations"] = [dilation] * len(window)
         name = self._add("Conv", operands, **attributes)
-        result = Value(name, (x.shape[0], channels, *(-(-s // stride) for s in x.shape[2:])))
-        return self.activate(result, act, integer=integer)
+        sizes = zip(x.shape[2:], pads, window, strict=True)
+        plane = ((s + 2 * p - dilation * (k - 1) - 1) // stride + 1 for s, p, k in sizes)
+        return self.activate(Value(name, (x.shape[0], channels, *plane)), act, integer=integer)
 
-    def dense(self, x: Value, features: int, act: str | None = None) -> Value:
+    def conv_transpose(
+        self,
+        x: Value,
+        channels: int,
+        kernel: int,
+        *,
+        stride: int = 1,
+        padding: int = 0,
+        group: int = 1,
+        act: str | None = None,
+    ) -> Value:
+        """Adds a transposed convolution with bias and activation; always in float, except where a variant is placed."""
+        window = self._window(x, kernel)
+        shape = (x.shape[1], channels // group, *window)
+        weight = self.constant((self._rng.standard_normal(shape) * 0.1).astype(np.float32))
+        bias = self.constant(self._rng.standard_normal(channels).astype(np.float32))
+        plane = ((s - 1) * stride - 2 * padding + k for s, k in zip(x.shape[2:], window, strict=True))
+        result = self.op("ConvTranspose", [x, weight, bias], (x.shape[0], channels, *plane), kernel_shape=list(window),
+                         strides=[stride] * len(window), pads=[padding] * 2 * len(window), group=group)  # fmt: skip
+        return self.activate(result, act, integer=False)
+
+    def dense(self, x: Value, features: int, act: str | None = None, *, bias: bool = True) -> Value:
         """Adds a matrix product with weights and bias: Gemm on two dimensions, MatMul and Add on more."""
+        if not bias:
+            return self._plain_product(x, features, act)
         integer = self.is_integer()
         inner = x.shape[-1]
         shape = (*x.shape[:-1], features)
@@ -169,11 +159,11 @@ class Network:
             source = source if integer else self._kept_float(x, inner)
             name = self._add("Gemm", [source, *self._weight_and_bias((features, inner), 0, integer)], transB=1)
             return self.activate(Value(name, shape), act, integer=integer)
-        weight, bias = self._weight_and_bias((inner, features), 1, integer, float_bias=True)
+        weight, biases = self._weight_and_bias((inner, features), 1, integer, float_bias=True)
         product = Value(self._add("MatMul", [source, weight]), shape)
         if integer:
             product = Value(self._dequantized(product), shape)
-        return self.activate(Value(self._add("Add", [product.name, bias]), shape), act, integer=False)
+        return self.activate(Value(self._add("Add", [product.name, biases]), shape), act, integer=False)
 
     def activate(self, x: Value, act: str | None, *, integer: bool) -> Value:
         """Adds an activation; an integer layer is requantized after a fused one and around any other."""
@@ -186,34 +176,21 @@ class Network:
             x = Value(self._dequantized(x), x.shape)
         if act is None:
             return x
-        return _ACTIVATIONS[act](self, x, integer)
+        return ACTIVATIONS[act](self, x, integer)
 
     def lookup(self, table: npt.NDArray[np.float32], indices: Value) -> Value:
         """Adds a Gather of rows of a table."""
         name = self._add("Gather", [self._constant(table), indices.name])
         return Value(name, (*indices.shape, table.shape[1]))
 
-    def model(self, outputs: Sequence[Value]) -> bytes:
-        """The serialized model."""
-        graph = helper.make_graph(
-            self._nodes,
-            "network",
-            self._inputs,
-            [helper.make_tensor_value_info(v.name, TensorProto.FLOAT, v.shape) for v in outputs],
-            self._weights,
-        )
-        opsets = [helper.make_opsetid("", _OPSET)]
-        return bytes(helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString())
+    def _plain_product(self, x: Value, features: int, act: str | None) -> Value:
+        weight = self._rng.standard_normal((x.shape[-1], features)) / np.sqrt(x.shape[-1])
+        operand = self.constant(weight.astype(np.float32))
+        return self.activate(self.op("MatMul", [x, operand], (*x.shape[:-1], features)), act, integer=False)
 
-    def _add(self, op_type: str, inputs: Sequence[str], **attributes: object) -> str:
-        name = f"{op_type}_{len(self._nodes)}"
-        self._nodes.append(helper.make_node(op_type, list(inputs), [f"{name}_out"], name=name, **attributes))
-        return f"{name}_out"
-
-    def _constant(self, values: npt.NDArray[np.generic]) -> str:
-        name = f"constant_{len(self._weights)}"
-        self._weights.append(numpy_helper.from_array(np.asarray(values), name))
-        return name
+    @staticmethod
+    def _window(x: Value, kernel: int | tuple[int, ...]) -> tuple[int, ...]:
+        return kernel if isinstance(kernel, tuple) else (kernel,) * (len(x.shape) - 2)
 
     def _dequantized(self, x: Value, *, lowest: bool = False) -> str:
         """The name of ``x`` after a Q/DQ pair, which is added once."""
@@ -288,31 +265,3 @@ class Network:
         product = self._add("Cast", [product], to=TensorProto.FLOAT)
         product = self._add("Mul", [product, self._add("Mul", [parts[1], self._constant(scales)])])
         return self._add("Add", [product, self._constant(self._rng.standard_normal(features).astype(np.float32))])
-
-
-def _silu(network: Network, x: Value, integer: bool) -> Value:
-    gate = network.op("Sigmoid", [x], x.shape, integer=integer)
-    return network.op("Mul", [x, gate], x.shape, integer=integer)
-
-
-def _hard_swish(network: Network, x: Value, integer: bool) -> Value:
-    gate = network.op("HardSigmoid", [x], x.shape, alpha=1 / 6, beta=0.5)
-    return network.op("Mul", [x, gate], x.shape, integer=integer)
-
-
-def _gelu(network: Network, x: Value, integer: bool) -> Value:
-    scaled = network.op("Div", [x], x.shape, constants=[np.asarray(np.sqrt(2), np.float32)])
-    raised = network.op("Add", [network.op("Erf", [scaled], x.shape)], x.shape, constants=[np.asarray(1, np.float32)])
-    product = network.op("Mul", [x, raised], x.shape)
-    return network.op("Mul", [product], x.shape, constants=[np.asarray(0.5, np.float32)])
-
-
-_ACTIVATIONS: dict[str, Callable[[Network, Value, bool], Value]] = {
-    "silu": _silu,
-    "hardswish": _hard_swish,
-    "gelu": _gelu,
-    "sigmoid": lambda network, x, integer: network.op("Sigmoid", [x], x.shape, integer=integer),
-    "hardsigmoid": lambda network, x, integer: network.op("HardSigmoid", [x], x.shape, alpha=1 / 6, beta=0.5),
-    "tanh": lambda network, x, integer: network.op("Tanh", [x], x.shape),
-    "leaky": lambda network, x, integer: network.op("LeakyRelu", [x], x.shape, integer=integer, alpha=0.1),
-}

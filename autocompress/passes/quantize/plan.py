@@ -1,12 +1,13 @@
 """Decides, from the precision of each unit, which tensors exist in int8 and whose range they use.
 
 * An int8 unit reads its inputs through Quantize/Dequantize.  A unit's output is quantized as well, because only then
-  does the runtime fuse the unit into one integer kernel; MatMul and Gemm may keep a float output where no int8 unit
-  reads it (but not through an activation: a Relu that anything but a Quantize follows hides the product from fusion).
+  does the runtime fuse the unit into one integer kernel; those that can write float do so where no int8 unit reads
+  them (but not through an activation that vanishes: a Relu that anything but a Quantize follows hides the product from
+  fusion).
 * A tensor that an int8 unit produces is read by everybody through its Dequantize; a tensor that a float node produces
   is read through Quantize/Dequantize by int8 units only, so float neighbours lose nothing.
-* A product with a constant matrix followed by the Add of a constant writes int8 as well: runtimes merge the pair into
-  a float Gemm before they look at its precision.
+* A product with a constant matrix followed by the Add of a constant writes int8 as well, unless the Add is part of the
+  kernel: runtimes merge the pair into a float Gemm before they look at its precision.
 * An operator that only moves data, between an int8 producer and an int8 reader, moves int8 and keeps the range of
   what it moves.
 """
@@ -23,8 +24,6 @@ from autocompress.passes.quantize.config import INT8, INT8_DYNAMIC
 from autocompress.passes.quantize.stay_float import guarded_layers
 from autocompress.passes.quantize.units import Unit
 from autocompress.runtimes.protocol import QuantizationRules
-
-_FLOAT_OUTPUT_POSSIBLE = ("MatMul", "Gemm")
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ def make_plan(
     """Places the Quantize/Dequantize pairs for a precision per unit."""
     int8_units = tuple(u for u in units if precisions[u.name] == INT8)
     wanted = _with_moved({name for unit in int8_units for name in unit.inputs}, index, rules)
-    produced = {u.output: u.output for u in int8_units if u.output in wanted or not _may_write_float(index, u)}
+    produced = {u.output: u.output for u in int8_units if u.output in wanted or not _may_write_float(index, u, rules)}
     int8_nodes = {u.nodes[0] for u in int8_units}
     guarded = guarded_layers(index, int8_nodes, rules)
     # Movers before a guarded layer move int8, or the runtime would pull the Dequantize through them to the layer.
@@ -96,15 +95,19 @@ def is_transparent(node: onnx.NodeProto, rules: QuantizationRules) -> bool:
     return not (node.op_type == "MaxPool" and len(node.output) > 1)
 
 
-def _may_write_float(index: GraphIndex, unit: Unit) -> bool:
+def _may_write_float(index: GraphIndex, unit: Unit, rules: QuantizationRules) -> bool:
     readers = index.consumers.get(unit.output, [])
-    hidden = len(unit.nodes) > 1 and bool(readers)
-    return unit.op_type in _FLOAT_OUTPUT_POSSIBLE and not hidden and not _merges_with_add(index, unit, readers)
+    hidden = len(unit.nodes) > 1 and index.nodes[unit.nodes[-1]].op_type in rules.fused_activations and bool(readers)
+    return unit.op_type in rules.float_result_ops and not hidden and not _merges_with_add(index, unit, readers, rules)
 
 
-def _merges_with_add(index: GraphIndex, unit: Unit, readers: Sequence[onnx.NodeProto]) -> bool:
-    return unit.weight is not None and any(
-        reader.op_type == "Add" and any(index.is_constant(name) for name in reader.input) for reader in readers
+def _merges_with_add(
+    index: GraphIndex, unit: Unit, readers: Sequence[onnx.NodeProto], rules: QuantizationRules
+) -> bool:
+    return (
+        unit.weight is not None
+        and not rules.bias_adds
+        and any(reader.op_type == "Add" and any(index.is_constant(name) for name in reader.input) for reader in readers)
     )
 
 

@@ -13,7 +13,7 @@ from autocompress.calibration.statistics import Statistics
 from autocompress.errors import RecipeError
 from autocompress.graph.index import GraphIndex
 from autocompress.passes.quantize.bias import corrected_bias
-from autocompress.passes.quantize.config import FP32, QuantizeConfig
+from autocompress.passes.quantize.config import FP32, INT8, QuantizeConfig
 from autocompress.passes.quantize.emit import QdqEmitter
 from autocompress.passes.quantize.plan import Plan, make_plan
 from autocompress.passes.quantize.units import Unit, find_units
@@ -62,6 +62,8 @@ class Quantizer:
     def precisions(self, config: QuantizeConfig) -> dict[str, str]:
         """The precision of each unit; a unit that cannot have the one asked for by default stays fp32.
 
+        So does one that has no integer kernel under the scheme's zero points, whoever asks for it.
+
         Raises:
             RecipeError: when an exception names an unknown unit or a precision that the unit cannot have.
         """
@@ -72,10 +74,19 @@ class Quantizer:
             if precision not in known[name].options:
                 raise RecipeError(f"quantize step: unit {name!r} ({known[name].op_type}) cannot be {precision}")
         chosen = dict(config.exceptions)
-        return {
+        found = {
             unit.name: chosen.get(unit.name, config.precision if config.precision in unit.options else FP32)
             for unit in self.units
         }
+        if config.activation_dtype == "int8" and config.activation_symmetric:
+            return found
+        return {
+            unit.name: FP32 if found[unit.name] == INT8 and self._needs_centre(unit) else found[unit.name]
+            for unit in self.units
+        }
+
+    def _needs_centre(self, unit: Unit) -> bool:
+        return unit.op_type in self._rules.centred_ops and not (unit.op_type == "MatMul" and unit.weight is not None)
 
     def plan(self, config: QuantizeConfig) -> Plan:
         """Where Quantize/Dequantize pairs will stand."""
@@ -141,7 +152,11 @@ class Quantizer:
 
     def _correction(self, unit: Unit, config: QuantizeConfig, statistics: Statistics) -> FloatArray | None:
         # MatMul has no bias operand to correct.
-        if unit.weight is None or unit.op_type not in ("Conv", "Gemm") or unit.inputs[0] not in statistics:
+        if (
+            unit.weight is None
+            or unit.op_type not in ("Conv", "ConvTranspose", "Gemm")
+            or unit.inputs[0] not in statistics
+        ):
             return None
         means = statistics[unit.inputs[0]].channel_mean
         error = self._weights.rounding_error(unit, self._weights.quantized(unit, config))

@@ -6,11 +6,13 @@ its requantization.  Which operators those are is the runtime's word (``Quantiza
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import onnx
 
 from autocompress.graph.index import GraphIndex, attribute
+from autocompress.passes.quantize.activations import bias_add, computed_activation
 from autocompress.passes.quantize.config import FP32, INT8, INT8_DYNAMIC
 from autocompress.passes.quantize.infinite import possibly_infinite
 from autocompress.runtimes.protocol import QuantizationRules
@@ -51,13 +53,24 @@ def find_units(index: GraphIndex, rules: QuantizationRules, float_tensors: froze
             quantized).
     """
     usable = float_tensors - possibly_infinite(index, float_tensors)
-    found = (_unit(node, index, rules, usable) for node in index.graph.node)
-    return tuple(unit for unit in found if unit is not None)
+    units: list[Unit] = []
+    taken: set[str] = set()
+    for node in index.graph.node:
+        unit = None if node.name in taken else _unit(node, index, rules, usable)
+        if unit is not None and (unit.op_type not in rules.following_ops or _follows(unit, units)):
+            units.append(unit)
+            taken.update(unit.nodes)
+    return tuple(units)
+
+
+def _follows(unit: Unit, before: Sequence[Unit]) -> bool:
+    """Whether it has two inputs, and a weighted unit writes one of them."""
+    return len(unit.inputs) == 2 and any(u.weight is not None and u.output in unit.inputs for u in before)
 
 
 def _unit(node: onnx.NodeProto, index: GraphIndex, rules: QuantizationRules, usable: frozenset[str]) -> Unit | None:
     weighted = node.op_type in rules.weighted_ops and _has_constant_weight(node, index)
-    if node.domain or not (weighted or node.op_type in rules.joint_ops or _is_matmul_of_activations(node, rules)):
+    if node.domain or not (weighted or node.op_type in rules.joint_ops):
         return None
     activations = tuple(dict.fromkeys(n for n in node.input if n and not index.is_constant(n)))
     constants = [n for n in node.input if n and index.is_constant(n)]
@@ -65,7 +78,7 @@ def _unit(node: onnx.NodeProto, index: GraphIndex, rules: QuantizationRules, usa
         return None
     if not activations or not all(name in usable for name in (*activations, *constants, *node.output)):
         return None
-    nodes, output = _with_fused_activation(node, index, rules)
+    nodes, output = _with_absorbed(node, index, rules, weighted=weighted)
     options = [FP32, INT8]
     if weighted and node.op_type in rules.dynamic_ops and _dynamic_possible(node):
         options.append(INT8_DYNAMIC)
@@ -90,9 +103,12 @@ def _has_constant_weight(node: onnx.NodeProto, index: GraphIndex) -> bool:
     if len(node.input) > 2 and node.input[2]:
         if not index.is_constant(node.input[2]) or len(index.initializers[node.input[2]].dims) != 1:
             return False
-        channels = weight.dims[0] if node.op_type == "Conv" else _gemm_columns(node, weight)
+        channels = weight.dims[0 if node.op_type == "Conv" else 1]
+        channels = _gemm_columns(node, weight) if node.op_type == "Gemm" else channels
         if index.initializers[node.input[2]].dims[0] != channels:
             return False
+    if node.op_type == "ConvTranspose":
+        return int(str(attribute(node, "group", 1))) == 1
     if node.op_type == "Gemm":
         plain = float(str(attribute(node, "alpha", 1.0))) == 1.0 and float(str(attribute(node, "beta", 1.0))) == 1.0
         return plain and not attribute(node, "transA", 0) and len(weight.dims) == 2
@@ -101,10 +117,6 @@ def _has_constant_weight(node: onnx.NodeProto, index: GraphIndex) -> bool:
 
 def _gemm_columns(node: onnx.NodeProto, weight: onnx.TensorProto) -> int:
     return int(weight.dims[0] if attribute(node, "transB", 0) else weight.dims[-1])
-
-
-def _is_matmul_of_activations(node: onnx.NodeProto, rules: QuantizationRules) -> bool:
-    return node.op_type == "MatMul" and "MatMul" in rules.weighted_ops
 
 
 def _constants_allowed(node: onnx.NodeProto, constants: list[str], index: GraphIndex) -> bool:
@@ -117,18 +129,32 @@ def _dynamic_possible(node: onnx.NodeProto) -> bool:
     return node.op_type == "MatMul" or (node.op_type == "Gemm" and not attribute(node, "transA", 0))
 
 
-def _with_fused_activation(
-    node: onnx.NodeProto, index: GraphIndex, rules: QuantizationRules
+def _with_absorbed(
+    node: onnx.NodeProto, index: GraphIndex, rules: QuantizationRules, *, weighted: bool
 ) -> tuple[tuple[str, ...], str]:
-    output = node.output[0]
+    """Names of the nodes that become one integer kernel, and what it writes."""
+    nodes, output = [node], node.output[0]
+    bias = bias_add(index, node) if rules.bias_adds and weighted and node.op_type == "MatMul" else None
+    if bias is not None:
+        nodes, output = [node, bias], bias.output[0]
+    computed = (
+        computed_activation(index, output, rules.computed_activations) if weighted or node.op_type == "Add" else None
+    )
+    if computed is not None:
+        nodes, output = [*nodes, *computed[0]], computed[1]
+    elif (follower := _vanishing_activation(output, index, rules)) is not None:
+        nodes, output = [*nodes, follower], follower.output[0]
+    return tuple(n.name for n in nodes), output
+
+
+def _vanishing_activation(output: str, index: GraphIndex, rules: QuantizationRules) -> onnx.NodeProto | None:
     follower = index.sole_consumer(output)
     if follower is None or follower.domain or follower.op_type not in rules.fused_activations:
-        return (node.name,), output
+        return None
     if follower.input[0] != output:
-        return (node.name,), output
-    if follower.op_type == "Relu" or (follower.op_type == "Clip" and _clips_at_zero(follower, index)):
-        return (node.name, follower.name), follower.output[0]
-    return (node.name,), output
+        return None
+    clips = follower.op_type == "Relu" or (follower.op_type == "Clip" and _clips_at_zero(follower, index))
+    return follower if clips else None
 
 
 def _clips_at_zero(node: onnx.NodeProto, index: GraphIndex) -> bool:

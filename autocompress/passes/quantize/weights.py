@@ -66,10 +66,8 @@ class WeightQuantizer:
     def rounding_error(self, unit: Unit, weight: QuantizedWeight) -> FloatArray:
         """``weight - dequantized``, summed over the kernel positions, of shape (channels, inputs of one group)."""
         error = self._float(unit) - dequantize(weight.values, weight.scales, weight.zero_points, weight.scheme)
-        if error.ndim == 2:
-            return error if channel_axis(self._index.nodes[unit.name]) == 0 else error.T
         summed: FloatArray = error.sum(axis=tuple(range(2, error.ndim)), dtype=np.float32)
-        return summed
+        return summed if channel_axis(self._index.nodes[unit.name]) == 0 else summed.T
 
     def widened(
         self,
@@ -117,8 +115,8 @@ class WeightQuantizer:
 
 
 def channel_axis(node: onnx.NodeProto) -> int:
-    """Axis of the output channels in the weight of a Conv, Gemm or MatMul."""
-    if node.op_type == "MatMul":
+    """Axis of the output channels in the weight of a Conv, ConvTranspose (of one group), Gemm or MatMul."""
+    if node.op_type in ("ConvTranspose", "MatMul"):
         return 1
     if node.op_type == "Gemm":
         return 0 if attribute(node, "transB", 0) else 1

@@ -103,7 +103,7 @@ def hover_text(point: Point, scale: Scale) -> str:
     lines = [
         f"<b>trial {candidate.trial}</b> ({candidate.origin})",
         f"drop {scale.drop(point.drop)}",
-        f"latency {milliseconds(point.latency_ms)}, {times(point.speedup)}",
+        f"latency {milliseconds(point.latency_ms)}, {times(point.speedup)}{', estimated' if point.estimated else ''}",
         f"size {size(candidate.size_bytes)}",
         *(_plotly_escaped(line) for step in describe_steps(candidate.recipe) for line in _wrapped(step)),
     ]

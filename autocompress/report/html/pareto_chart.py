@@ -27,7 +27,16 @@ def pareto(points: Points, summary: Mapping[str, Any]) -> Figure:
         scatter("search part: drop and latency measured", points.searched, scale, "$measured", "circle", 8),
         _front_line(points, scale),
         scatter("verified: held-out samples, timed in turns (95 %)", points.verified, scale, "$verified", "diamond", 12)
-        | _error_bars(points.verified, scale),
+        | _error_bars(points.verified, scale, "$verified"),
+        scatter(
+            "finalists: held-out samples, latency estimated, not verified (90 %)",
+            points.unverified,
+            scale,
+            "$estimated",
+            "diamond-open",
+            12,
+        )
+        | _error_bars(points.unverified, scale, "$estimated"),
         _emitted(points, summary, scale),
         _baseline(scale),
     ]
@@ -72,7 +81,7 @@ def _front_line(points: Points, scale: Scale) -> Trace:
 
 def _emitted(points: Points, summary: Mapping[str, Any], scale: Scale) -> Trace:
     number = (summary.get("best") or {}).get("trial")
-    chosen = [p for p in points.verified if p.candidate.trial == number]
+    chosen = [p for p in (*points.verified, *points.unverified) if p.candidate.trial == number]
     trace = scatter("best: the emitted model", chosen, scale, "$best", "circle-open", 22)
     trace["marker"]["line"] = {"width": 3, "color": "$best"}
     return trace | {"hoverinfo": "skip", "hovertemplate": None}
@@ -90,11 +99,11 @@ def _baseline(scale: Scale) -> Trace:
     }
 
 
-def _error_bars(points: Sequence[Point], scale: Scale) -> Trace:
+def _error_bars(points: Sequence[Point], scale: Scale, color: str) -> Trace:
     turned = [(-p.drop, _turned(p.drop_interval)) for p in points]
     return {
-        "error_x": bars([(p.speedup, p.speedup_interval) for p in points], 1.0, "$verified"),
-        "error_y": bars(turned, scale.factor, "$verified"),
+        "error_x": bars([(p.speedup, p.speedup_interval) for p in points], 1.0, color),
+        "error_y": bars(turned, scale.factor, color),
     }
 
 

@@ -18,9 +18,10 @@ from autocompress.report.html.markup import (
     table,
 )
 from autocompress.report.recipes import describe_steps
+from autocompress.report.speed import best_speed
 from autocompress.report.verdict import target_words
 from autocompress.report.wording import MISSING, moment, percent, plural, seconds, size
-from autocompress.store.records import StudyRecord
+from autocompress.store.records import MEASURED, StudyRecord
 
 
 def recipe(record: StudyRecord, summary: Mapping[str, Any]) -> Markup:
@@ -48,7 +49,7 @@ def reproduce(summary: Mapping[str, Any]) -> Markup:
         commands.append(
             f"# the same bytes again\nautocompress apply {best['recipe']} MODEL.onnx -o {best.get('model')}"
         )
-    if best.get("model"):
+    if best.get("model") and best_speed(summary).status == MEASURED:
         commands.append(f"# the speedup on this machine\nautocompress measure MODEL.onnx {best['model']}")
     commands.append(f"# this report\nautocompress report {study} --format html")
     return section("How to get this again", "reproduce", code("\n\n".join(commands)))
@@ -65,7 +66,8 @@ def provenance(record: StudyRecord, summary: Mapping[str, Any]) -> Markup:
         "Model fingerprint": study.model_fingerprint,
         "Device": study.device,
         "Runtime": f"{study.runtime} {study.runtime_version}",
-        "Timed with": f"{plural(study.threads, 'thread')}, batch size {study.batch_size}",
+        "Latency is for": f"{plural(study.threads, 'thread')}, batch size {study.batch_size}",
+        "Speed of the best": best_speed(summary).status,
         "Metric": summary.get("metric_description") or summary.get("metric") or study.metric,
         "Estimator coverage": _coverage(summary),
         "Seed": summary.get("seed", MISSING),

@@ -7,6 +7,7 @@ from typing import Any
 
 from autocompress.report.comparison import compare
 from autocompress.report.html.markup import Cell, Column, Markup, element, join, paragraph, section, table
+from autocompress.report.speed import best_speed
 from autocompress.report.verdict import Verdict, summary_scale, verdict
 from autocompress.report.wording import (
     MISSING,
@@ -60,14 +61,15 @@ def comparison(summary: Mapping[str, Any]) -> Markup:
 def _tiles(summary: Mapping[str, Any]) -> list[Markup]:
     baseline, best, scale = summary["baseline"], summary["best"], summary_scale(summary)
     before, after = baseline.get("size_bytes"), best.get("size_bytes")
+    speed = best_speed(summary)
     return [
-        _tile("Speedup, measured", times(best.get("speedup")), times_interval(best.get("speedup_ci95"))),
+        _tile(f"Speedup, {speed.status}", times(speed.speedup), f"{times_interval(speed.interval)} ({speed.level})"),
         _tile(
             "Accuracy drop, verified",
             scale.drop(best.get("accuracy_drop")),
             f"{scale.interval(best.get('accuracy_drop_ci95'))}, n = {best.get('n') or MISSING}",
         ),
-        _tile("Latency", milliseconds(best.get("latency_ms")), f"was {milliseconds(baseline.get('latency_ms'))}"),
+        _tile(f"Latency, {speed.status}", milliseconds(speed.latency_ms), f"was {milliseconds(speed.baseline_ms)}"),
         _tile("Size", size(after), f"was {size(before)}"),
     ]
 
@@ -88,7 +90,9 @@ def _how_measured(summary: Mapping[str, Any]) -> Markup:
     sentences = [
         "Accuracy is that of the verification part of the data, which neither calibration nor search has seen.",
         f"The data was split by seed {summary.get('seed')}: {parts}." if parts else "",
-        "Drop and speedup are paired: both models saw the same samples and were timed in turns.",
+        "Drop and speedup are paired: both models saw the same samples and were timed in turns."
+        if best_speed(summary).measured
+        else "The drop is paired: both models saw the same samples. Nobody timed either: their speed is estimated.",
         "Estimated latencies come from the latency table and predictors alone.",
     ]
     return join(filter(None, sentences), " ")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autocompress.report.html.markup import (
@@ -23,7 +23,7 @@ from autocompress.report.recipes import RecipeLabels, describe_recipe
 from autocompress.report.verdict import summary_scale
 from autocompress.report.window import drop_window, out_of_window
 from autocompress.report.wording import Scale, milliseconds, plural, size, times, times_interval
-from autocompress.store.records import CandidateRecord
+from autocompress.store.records import NOT_VERIFIED, CandidateRecord
 
 
 def tradeoff(points: Points, labels: RecipeLabels, summary: Mapping[str, Any]) -> Markup:
@@ -40,8 +40,7 @@ def tradeoff(points: Points, labels: RecipeLabels, summary: Mapping[str, Any]) -
             kind="note",
         ),
         chart("pareto", pareto(points, summary), "Speedup against change of accuracy for every candidate"),
-        element("h3", "Verified candidates"),
-        _verified_table(points, labels, summary),
+        *_finalists(points, labels, summary),
         details(
             f"Front of the search part ({plural(len(points.front), 'candidate')})",
             _front_table(points, labels, summary_scale(summary)),
@@ -54,21 +53,37 @@ def recipe_cell(candidate: CandidateRecord, labels: RecipeLabels) -> Markup:
     return element("span", labels(candidate.recipe), title=describe_recipe(candidate.recipe))
 
 
-def _verified_table(points: Points, labels: RecipeLabels, summary: Mapping[str, Any]) -> Markup:
-    if not points.verified:
+def _finalists(points: Points, labels: RecipeLabels, summary: Mapping[str, Any]) -> list[Markup]:
+    """What was verified, and apart from it what only estimates say is fast."""
+    parts = []
+    if points.verified or not points.unverified:
+        parts += [element("h3", "Verified candidates"), _verified_table(points.verified, labels, summary)]
+    if points.unverified:
+        title = "Finalists: accuracy verified, speed estimated, not verified"
+        parts += [element("h3", title), _verified_table(points.unverified, labels, summary)]
+    return parts
+
+
+def _verified_table(finalists: Sequence[Point], labels: RecipeLabels, summary: Mapping[str, Any]) -> Markup:
+    if not finalists:
         return paragraph("Nothing was verified.", kind="empty")
     scale, emitted = summary_scale(summary), (summary.get("best") or {}).get("trial")
+    if finalists[0].estimated:
+        kind, how = f", {NOT_VERIFIED}", "baseline estimate over estimate, with its 90 % interval"
+    else:
+        kind, how = "", "timed in turns with the original, with its 95 % interval"
     columns = [
         Column("Trial", numeric=True),
-        Column("Speedup", numeric=True, hint="timed in turns with the original, with its 95 % interval"),
+        Column(f"Speedup{kind}", numeric=True, hint=how),
         Column("Drop", numeric=True, hint="on the verification part, with its 95 % interval"),
-        Column("Latency", numeric=True),
+        Column(f"Latency{kind}", numeric=True),
         Column("Size", numeric=True),
         Column("Recipe", wide=True),
     ]
-    order = sorted(points.verified, key=lambda p: (p.candidate.trial != emitted, -p.speedup))
+    order = sorted(finalists, key=lambda p: (p.candidate.trial != emitted, -p.speedup))
     rows = [_verified_row(p, labels, scale, emitted) for p in order]
-    return table(columns, rows, caption="Verified candidates; the emitted one first.")
+    caption = "Finalists, their speed estimated" if finalists[0].estimated else "Verified candidates"
+    return table(columns, rows, caption=f"{caption}; the emitted one first.")
 
 
 def _verified_row(point: Point, labels: RecipeLabels, scale: Scale, emitted: int | None) -> list[Cell | object]:

@@ -1,0 +1,1 @@
+"""How the latency benchmark measures: what is frozen, what each model executes, what it truly takes."""

@@ -1,0 +1,1 @@
+"""What the latency benchmark times: families that no table knows, other members of known ones, and candidates."""
