@@ -80,25 +80,26 @@ class FittedRoofline:
         return cls(rates, ranges)
 
 
-def fit_roofline(rows: OperatorRows, latency_us: FloatArray) -> FittedRoofline:
+def fit_roofline(rows: OperatorRows, latency_us: FloatArray, weights: FloatArray) -> FittedRoofline:
     """Fits one family.
 
     Args:
         rows: its measured operators.
         latency_us: their times, of shape (operators,).
+        weights: what each time is worth, of shape (operators,).
     """
     log_ratios = np.log(latency_us / rows.bound_us)
     members: dict[str, list[int]] = defaultdict(list)
     for i, path in enumerate(rows.paths):
         for level in path:
             members[level].append(i)
-    rates: dict[str, FloatArray] = {"": _fit(rows.counts, latency_us, None)}
+    rates: dict[str, FloatArray] = {"": _fit(rows.counts, latency_us, weights, None)}
     ranges: dict[str, tuple[float, float]] = {}
     for level in sorted(members, key=lambda name: (name.count("/"), name)):
         chosen = np.asarray(members[level])
         if level:
             above = rates[level.rpartition("/")[0]]
-            rates[level] = _specialized(rows.counts[chosen], latency_us[chosen], above)
+            rates[level] = _specialized(rows.counts[chosen], latency_us[chosen], weights[chosen], above)
         if not level or len(chosen) >= _FEWEST_ROWS:
             seen = log_ratios[chosen]
             ranges[level] = (round(float(seen.min()), 4), round(float(seen.max()), 4))
@@ -110,13 +111,13 @@ def _known(path: tuple[str, ...], levels: Mapping[str, Any]) -> str:
     return next(level for level in reversed(path) if level in levels)
 
 
-def _specialized(counts: FloatArray, latency_us: FloatArray, above: FloatArray) -> FloatArray:
+def _specialized(counts: FloatArray, latency_us: FloatArray, worth: FloatArray, above: FloatArray) -> FloatArray:
     ratios = np.log(latency_us / np.maximum(counts @ above, 1e-9))
     scaled = above * np.exp(np.median(ratios) * len(ratios) / (len(ratios) + 1))
-    return _fit(counts, latency_us, scaled) if len(ratios) >= _FEWEST_ROWS else scaled
+    return _fit(counts, latency_us, worth, scaled) if len(ratios) >= _FEWEST_ROWS else scaled
 
 
-def _fit(counts: FloatArray, latency_us: FloatArray, prior: FloatArray | None) -> FloatArray:
+def _fit(counts: FloatArray, latency_us: FloatArray, worth: FloatArray, prior: FloatArray | None) -> FloatArray:
     from scipy.optimize import nnls
 
     relative = counts / latency_us[:, None]
@@ -126,11 +127,11 @@ def _fit(counts: FloatArray, latency_us: FloatArray, prior: FloatArray | None) -
     relative = relative[:, live] / scale[live]
     loyalty = np.zeros((0, live.sum())) if prior is None else np.sqrt(_LOYALTY) * np.eye(int(live.sum()))
     wanted = np.zeros(0) if prior is None else np.sqrt(_LOYALTY) * prior[live] * scale[live]
-    weights = np.ones(len(latency_us))
+    weights = np.sqrt(worth)
     for _ in range(_REWEIGHTINGS):
         solution, _ = nnls(np.vstack([relative * weights[:, None], loyalty]), np.concatenate([weights, wanted]))
         errors = np.abs(relative @ solution - 1)
-        weights = np.sqrt(np.minimum(1.0, _HUBER / np.maximum(errors, 1e-9)))
+        weights = np.sqrt(worth * np.minimum(1.0, _HUBER / np.maximum(errors, 1e-9)))
     rates[live] = solution / scale[live]
     return rates
 

@@ -77,6 +77,11 @@ class FamilyRecords:
         """Times, of shape (records,)."""
         return np.asarray([r.minimum_us for r in self.records], np.float64)
 
+    @property
+    def weights(self) -> FloatArray:
+        """What each time is worth, in (0, 1]: less where the clock hardly resolved it, of shape (records,)."""
+        return np.asarray([(r.minimum_us / (r.minimum_us + r.spread_us)) ** 2 for r in self.records], np.float64)
+
 
 def records_by_family(records: Iterable[LatencyRecord], roofline: Roofline) -> dict[str, FamilyRecords]:
     """Valid records by family, in order of name."""
@@ -93,26 +98,29 @@ def records_by_family(records: Iterable[LatencyRecord], roofline: Roofline) -> d
 def fit_forests(families: Mapping[str, FamilyRecords], *, seed: int = 0) -> list[FamilyForest]:
     """Fits every family that has at least ``FEWEST_ROWS`` records, in order of name."""
     return [
-        fit_family(family, known.rows, known.latency_us, seed=seed)
+        fit_family(family, known.rows, known.latency_us, known.weights, seed=seed)
         for family, known in families.items()
         if len(known.rows) >= FEWEST_ROWS
     ]
 
 
-def fit_family(family: str, rows: OperatorRows, latency_us: FloatArray, *, seed: int) -> FamilyForest:
+def fit_family(
+    family: str, rows: OperatorRows, latency_us: FloatArray, weights: FloatArray, *, seed: int
+) -> FamilyForest:
     """Fits one family.
 
     Args:
         family: its name.
         rows: its measured operators.
         latency_us: their times, of shape (operators,).
+        weights: what each time is worth, of shape (operators,).
         seed: of the forest.
     """
-    rates = fit_roofline(rows, latency_us)
+    rates = fit_roofline(rows, latency_us, weights)
     base_us = rates.latency_us(rows)
     targets = np.log(latency_us / base_us)
     offsets = _class_offsets(rows, targets)
-    trees = _new_forest(seed).fit(inputs_of(rows, rates, base_us, offsets), targets)
+    trees = _new_forest(seed).fit(inputs_of(rows, rates, base_us, offsets), targets, sample_weight=weights)
     return FamilyForest(family, rates, offsets, trees, len(rows))
 
 

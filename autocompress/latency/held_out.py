@@ -114,7 +114,7 @@ def _predicted(
     if not held.any() or (~held).sum() < FEWEST_ROWS:
         return {}
     seen, unseen = known.rows.take(np.flatnonzero(~held)), known.rows.take(np.flatnonzero(held))
-    forest = fit_family(family, seen, known.latency_us[~held], seed=seed)
+    forest = fit_family(family, seen, known.latency_us[~held], known.weights[~held], seed=seed)
     centres, spreads = forest.predict(unseen)
     return {
         key: HeldOutPrediction(float(centre), float(spread), knows)

@@ -3,7 +3,8 @@
 Half widths are conformal: the 90 % quantile, over held-out operators, of |log error| over the spread of the trees, with
 a floor (Lei et al., "Distribution-Free Predictive Inference for Regression", JASA 2018, with a locally weighted score).
 A forest that saw no operator of a dispatch class is far more wrong about it than its trees disagree, so that such
-operators have a scale of their own, common to all families.
+operators have a scale of their own, common to all families.  Errors are those of time plus the record's spread, so
+that an operator too short for the clock is not held against a forest.
 """
 
 from __future__ import annotations
@@ -111,7 +112,7 @@ def _family_errors(
     scale = conformal_quantile(known) if len(known) >= _FEWEST else usual_scale
     if not judged:
         return FamilyErrors(len(rows), 0, 0.0, 0.0, 0.0, 0.0, scale, unknown_scale, 0.0, ())
-    errors = np.asarray([predictions[r.signature.key].log_us - np.log(r.minimum_us) for r in judged])
+    errors = np.asarray([_log_error(r, predictions[r.signature.key]) for r in judged])
     relative = np.abs(np.expm1(errors))
     scales = {"interval_scale": scale, "unknown_scale": unknown_scale}
     halves = np.asarray(
@@ -138,5 +139,11 @@ def _is(predictions: Mapping[str, HeldOutPrediction], record: LatencyRecord, *, 
 
 
 def _scores(records: Sequence[LatencyRecord], predictions: Mapping[str, HeldOutPrediction], floor: float) -> FloatArray:
-    pairs = [(predictions[r.signature.key], r.minimum_us) for r in records]
-    return np.asarray([abs(p.log_us - np.log(us)) / (p.spread + floor) for p, us in pairs])
+    pairs = [(r, predictions[r.signature.key]) for r in records]
+    return np.asarray([abs(_log_error(record, p)) / (p.spread + floor) for record, p in pairs], np.float64)
+
+
+def _log_error(record: LatencyRecord, prediction: HeldOutPrediction) -> float:
+    """Log of predicted over measured; what the clock did not resolve counts for both."""
+    unresolved = record.spread_us
+    return float(np.log((np.exp(prediction.log_us) + unresolved) / (record.minimum_us + unresolved)))

@@ -77,7 +77,7 @@ def compile_network(network: Any, threads: int, *, shapes: Shapes | None = None,
         "INFERENCE_PRECISION_HINT": "f32",
         "NUM_STREAMS": 1,
         "INFERENCE_NUM_THREADS": threads,
-        # Else a worker is woken on the calling thread's processor after each pause, and two threads take as long as one.
+        # Else a worker is woken on the processor of the calling thread after each pause, and two take as long as one.
         "ENABLE_CPU_PINNING": threads > 1,
         # For OpenVINO's own threads; the calling thread is switched while it runs (see float_environment).
         "CPU_DENORMALS_OPTIMIZATION": True,

@@ -33,6 +33,7 @@ from autocompress.search.settings import COMMAND, ESTIMATE
 from autocompress.search.state import SearchState
 
 _KERNEL_TOLERANCE = 1.05
+_MUCH_COVERAGE = 0.5  # less than this from another device's table is worth a word
 _SCREEN_SAMPLES = (32, 16, 8, 4)
 _DAMAGE_SHARE = 0.1
 _PROFILE_S = 20.0
@@ -83,6 +84,12 @@ def _estimate_baseline(state: SearchState) -> None:
     if not state.baseline_ops:
         state.baseline_ops = list(state.executor.submit(tasks.executed_baseline).result())
     state.baseline_estimate = state.estimator.estimate(state.baseline_ops)
+    coverage = state.baseline_estimate.coverage
+    if not state.settings.profiles and coverage < _MUCH_COVERAGE:
+        state.notice(
+            f"{coverage:.0%} of the original's estimated time comes from operators that the latency table has, the "
+            "rest from predictors: profile the model there ('autocompress profile --model') for more"
+        )
     if state.settings.verified_by == COMMAND and not state.settings.deterministic:
         state.anchor = _reference_ms(state) / state.baseline_estimate.latency_ms
 

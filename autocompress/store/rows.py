@@ -206,9 +206,7 @@ def _estimated_columns(speedup: EstimatedSpeedup | None) -> dict[str, Any]:
 def _estimated_speedup(row: Row) -> EstimatedSpeedup | None:
     if row["estimated_speedup"] is None:
         return None
-    return EstimatedSpeedup(
-        row["estimated_speedup"], _interval(row, "estimated_speedup_low", "estimated_speedup_high")
-    )
+    return EstimatedSpeedup(row["estimated_speedup"], _interval(row, "estimated_speedup_low", "estimated_speedup_high"))
 
 
 def _speedup_columns(prefix: str, speedup: MeasuredSpeedup | None) -> dict[str, Any]:

@@ -120,6 +120,7 @@ def _check_summary(summary: dict[str, Any]) -> None:
     assert summary["threads"] == 2
     assert summary["estimator"]["mape_verified"] is None
     assert any("nothing is timed here" in notice for notice in summary["notices"])
+    assert any("comes from operators that the latency table has" in notice for notice in summary["notices"])
 
 
 def test_a_target_beyond_the_estimate_is_not_reached(home, board):

@@ -130,7 +130,7 @@ def test_served_forests_say_what_scikit_learn_says(surveyed: Path) -> None:
     predictors = load_predictors(surveyed.parent / "predictors", surveyed)
     family = "conv_dense_int8"
     known = records_by_family(table, predictors.roofline)[family]
-    forest = fit_family(family, known.rows, known.latency_us, seed=0)
+    forest = fit_family(family, known.rows, known.latency_us, known.weights, seed=0)
     probes = [op.signature for op in executed("resnet_digits", "pruned_int8") if family_of(op.signature) == family]
     expected, _ = forest.predict(OperatorRows.of(probes, predictors.roofline))
     found = [p.latency_us for p in predictors.predict(probes) if p is not None]

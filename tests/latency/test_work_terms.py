@@ -24,6 +24,10 @@ def rows_of(*signatures: OpSignature) -> OperatorRows:
     return OperatorRows.of(signatures, ROOFLINE)
 
 
+def fitted_to(signatures: list[OpSignature], latency_us: np.ndarray) -> FittedRoofline:
+    return fit_roofline(rows_of(*signatures), latency_us, np.ones(len(signatures)))
+
+
 def transpose(shape: tuple[int, ...], permutation: tuple[int, ...]) -> OpSignature:
     result = tuple(shape[axis] for axis in permutation)
     return OpSignature(
@@ -97,7 +101,7 @@ def law_us(signature: OpSignature) -> float:
 def test_rates_are_recovered_and_reach_beyond_what_was_seen() -> None:
     rng = np.random.default_rng(0)
     seen = [conv(int(c), int(k), int(s)) for c, k, s in rng.integers((8, 8, 6), (64, 64, 28), (60, 3))]
-    fitted = fit_roofline(rows_of(*seen), np.asarray([law_us(s) for s in seen]))
+    fitted = fitted_to([*seen], np.asarray([law_us(s) for s in seen]))
     larger = [conv(128, 128, 28), conv(96, 200, 40)]
     expected = [law_us(s) for s in larger]
     np.testing.assert_allclose(fitted.latency_us(rows_of(*larger)), expected, rtol=0.05)
@@ -107,7 +111,7 @@ def test_a_kernel_of_few_records_keeps_the_proportions_of_its_relatives() -> Non
     many = [conv(c, k, s) for c in (8, 16, 48) for k in (16, 32, 64) for s in (7, 14, 28)]
     few = [conv(16, 32, 14, domain="com.microsoft.nchwc"), conv(32, 32, 14, domain="com.microsoft.nchwc")]
     times = [law_us(s) for s in many] + [2 * law_us(s) for s in few]
-    fitted = fit_roofline(rows_of(*many, *few), np.asarray(times))
+    fitted = fitted_to([*many, *few], np.asarray(times))
     asked = conv(48, 64, 28, domain="com.microsoft.nchwc")
     (found,) = fitted.latency_us(rows_of(asked))
     assert 1.2 * law_us(asked) < found < 2.1 * law_us(asked)
@@ -115,7 +119,7 @@ def test_a_kernel_of_few_records_keeps_the_proportions_of_its_relatives() -> Non
 
 def test_what_nothing_was_seen_of_stays_within_the_ratios_seen() -> None:
     seen = [relu(1, c, s, s) for c in (8, 16, 32) for s in (7, 14, 28)]
-    fitted = fit_roofline(rows_of(*seen), np.asarray([3 * ROOFLINE.bound_us(s) for s in seen]))
+    fitted = fitted_to([*seen], np.asarray([3 * ROOFLINE.bound_us(s) for s in seen]))
     strange = OpSignature("x", "Erf", (TensorType("float32", (1, 1)),), (TensorType("float32", (1, 1)),))
     (found,) = fitted.latency_us(rows_of(strange))
     assert 3 * np.exp(-0.2) < found / ROOFLINE.bound_us(strange) < 3 * np.exp(0.2)
@@ -123,7 +127,7 @@ def test_what_nothing_was_seen_of_stays_within_the_ratios_seen() -> None:
 
 def test_what_stands_on_the_card_is_what_was_fitted() -> None:
     seen = [conv(c, 32, s) for c in (8, 16, 48) for s in (7, 14, 28)]
-    fitted = fit_roofline(rows_of(*seen), np.asarray([law_us(s) for s in seen]))
+    fitted = fitted_to([*seen], np.asarray([law_us(s) for s in seen]))
     again = FittedRoofline.from_dict(fitted.to_dict())
     np.testing.assert_array_equal(again.latency_us(rows_of(*seen)), fitted.latency_us(rows_of(*seen)))
 

@@ -78,10 +78,15 @@ def _heads(net: Network, x: Value, heads: int) -> Value:
 def _rotated(net: Network, x: Value) -> Value:
     """Rotary positions: x cos + (-second half, first half) sin."""
     length, size = x.shape[2:]
-    left, right = net.split(x, [size // 2] * 2, 3)
-    turned = ops.concat(net, [ops.unary(net, "Neg", right), left], 3)
-    straight = ops.with_vector(net, "Mul", x, (1, 1, length, size))
-    return ops.binary(net, "Add", straight, ops.with_vector(net, "Mul", turned, (1, 1, length, size)))
+    half = size // 2
+    left, right = net.split(x, [half] * 2, 3)
+    # Runtimes that know this pattern know it with the axis counted from the end.
+    turned = net.op("Concat", [ops.unary(net, "Neg", right), left], x.shape, axis=-1)
+    angles = np.outer(np.arange(length), 1e4 ** (-np.arange(half) / half))
+    angles = np.concatenate([angles, angles], 1)[None, None]
+    cosines, sines = (net.constant(f(angles).astype(np.float32)) for f in (np.cos, np.sin))
+    straight, turned = ops.binary(net, "Mul", x, cosines), ops.binary(net, "Mul", turned, sines)
+    return ops.binary(net, "Add", straight, turned)
 
 
 def _shared(net: Network, x: Value, times: int) -> Value:
