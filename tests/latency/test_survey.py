@@ -49,7 +49,7 @@ def test_every_model_and_operator_is_kept(tmp_path: Path) -> None:
     for model in table.models.values():
         assert model.missing == 0
         assert model.latency_us == pytest.approx(model.operators_us + 1e6 * runtime.device.run_s, rel=0.01)
-        assert {key for key in model.operators} <= {record.signature.key for record in table}
+        assert set(model.operators) <= {record.signature.key for record in table}
     assert watching.total == watching.advanced == 6
     assert watching.details[-1].startswith(f"{outcome.measured} operators, ")
 
