@@ -86,8 +86,8 @@ class Steadiness:
         if slowdown <= _UNSTABLE:
             return None
         return (
-            f"the device is too disturbed to be profiled: equal work usually takes {slowdown:.1f} times its best; "
-            f"stop other programs and profile again"
+            f"the device is too disturbed to be profiled: equal work usually takes {slowdown:.1f} times as long as "
+            f"undisturbed; stop other programs and profile again"
         )
 
     def lasting_refusal(self) -> str | None:

@@ -59,7 +59,7 @@ def survey(
         budget_s: wall seconds after which no further model is begun; None for no limit.
         again: whether to measure again what is there already; of two times the faster counts.
         progress: told about each model.
-        models: architectures and variants; the whole zoo when left out.
+        models: architectures and variants; when left out, what of the zoo needs no quantizer (see ``zoo_models``).
         surveyor: what times the models into the same file; in this process when left out.
 
     Raises:

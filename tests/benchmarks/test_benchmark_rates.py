@@ -33,7 +33,17 @@ def test_single_and_batch_prices_agree(prices: LatencyPrices) -> None:
 def test_the_limit_decides_the_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
     assert estimate_rate.main(["--seconds", "0.2", "--limit", "1"]) == 0
     assert estimate_rate.main(["--seconds", "0.2", "--limit", "1e12"]) == 1
-    assert json.loads(capsys.readouterr().out.partition("}\n")[0] + "}")["recipes_per_second"] > 1
+    found, _ = json.JSONDecoder().raw_decode(capsys.readouterr().out)
+    for part in ("by_operators", "by_regions"):
+        assert found[part]["recipes_per_second"] > 1
+    assert found["by_operators"]["operators_per_recipe"] > 40
+
+
+def test_recipes_mix_float_and_int8_operators() -> None:
+    recipes = estimate_rate.resnet50_recipes(8)
+    types = [{op.signature.op_type for op in recipe} for recipe in recipes]
+    assert any({"QLinearConv", "Conv"} <= found for found in types)
+    assert len({tuple(op.signature.key for op in recipe) for recipe in recipes}) == 8
 
 
 def test_help_is_timed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ import pytest
 from autocompress.bundled import bundled_example
 from autocompress.cli.main import main
 from autocompress.latency.locate import shipped_tables
+from autocompress.latency.survey import SurveyOutcome
 from autocompress.latency.table import LatencyTable
 
 
@@ -58,14 +59,28 @@ def test_thread_counts_that_make_no_sense_are_refused(capsys, model, threads) ->
     assert "--threads" in said
 
 
-def test_the_tables_share_the_budget(capsys, tmp_path) -> None:
-    document, _ = profiled(capsys, "--threads", "1,2", "--budget", "8s", "-o", str(tmp_path))
-    first, second = document["tables"]
-    assert first["measured"] > 0
-    assert second["measured"] > 0
-    assert first["remaining"] > 0
-    assert first["seconds"] < 7
-    assert any("the zoo is not finished" in notice for notice in document["notices"])
+def test_the_tables_share_the_budget_and_what_one_leaves_goes_to_the_next(capsys, tmp_path, monkeypatch) -> None:
+    budgets = []
+
+    def instant(runtime, file, *, budget_s, **_) -> SurveyOutcome:
+        budgets.append(budget_s)
+        return SurveyOutcome(file.load(), measured=0, invalid=0, left=3, seconds=0.0)
+
+    monkeypatch.setattr("autocompress.api.profiling.survey", instant)
+    document, _ = profiled(capsys, "--threads", "1,2", "--budget", "100s", "-o", str(tmp_path))
+    assert budgets[0] == pytest.approx(50, abs=5)
+    assert budgets[1] == pytest.approx(100, abs=20)
+    assert [row["remaining"] for row in document["tables"]] == [3, 3]
+    assert document["notices"] == ["the zoo is not finished; repeat the command to go on where it stopped"]
+
+
+def test_the_zoo_is_timed_in_a_process_of_its_own_within_the_budget(capsys, tmp_path) -> None:
+    document, said = profiled(capsys, "--budget", "4s", "-o", str(tmp_path))
+    (row,) = document["tables"]
+    assert row["records"] == row["measured"] > 0
+    assert row["remaining"] > 100
+    assert len(LatencyTable.load(row["table"]).models) > 0
+    assert "survey the zoo: done, " in said
 
 
 def test_what_a_shipped_table_knows_is_measured_only_for_a_table_of_its_own(capsys, model, tmp_path, monkeypatch):

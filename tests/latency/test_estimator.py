@@ -233,6 +233,24 @@ def test_a_forced_table_of_another_device_is_used_with_a_notice(
     assert source.estimator().estimate(executed("mlp", "fp32")).coverage == 1.0
 
 
+def test_many_models_at_once_are_estimated_as_one_by_one(surveyed: Path) -> None:
+    models = [executed("resnet_cifar", "int8"), [], executed("ds_cnn", "pruned"), executed("mlp", "fp32")]
+    for table in (True, False):
+        together = estimator_of(surveyed, table=table).estimate_many(models)
+        alone = [estimator_of(surveyed, table=table).estimate(ops) for ops in models]
+        for one, other in zip(together, alone, strict=True):
+            assert one.latency_ms == pytest.approx(other.latency_ms)
+            assert one.interval90_ms.to_list() == pytest.approx(other.interval90_ms.to_list())
+            assert (one.coverage, one.nodes) == (other.coverage, other.nodes)
+
+
+def test_shares_of_a_candidate_add_up(surveyed: Path) -> None:
+    found = estimator_of(surveyed).candidate(executed("resnet_cifar", "int8"))
+    assert sum(found.shares.values()) == pytest.approx(1.0)
+    assert found.shares["conv_int8"] > 0.5
+    assert found.estimate == estimator_of(surveyed).estimate(executed("resnet_cifar", "int8"))
+
+
 def test_two_thousand_estimates_of_known_operators_take_a_second(surveyed: Path) -> None:
     import time
 
@@ -240,9 +258,9 @@ def test_two_thousand_estimates_of_known_operators_take_a_second(surveyed: Path)
     ops = executed("resnet_cifar", "int8")
     estimator.estimate(ops)
     start = time.thread_time()
-    for _ in range(50):
+    for _ in range(200):
         estimator.estimate(ops)
-    assert (time.thread_time() - start) / 50 < 5e-3
+    assert (time.thread_time() - start) / 200 < 0.5e-3
 
 
 def test_forests_of_another_device_are_corrected_by_what_is_measured_here(surveyed: Path, tmp_path: Path) -> None:

@@ -96,13 +96,11 @@ def test_errors_fall_and_everything_drawn_is_kept(tmp_path: Path) -> None:
     assert all(record.valid for record in outcome.table)
 
 
-def test_the_same_seed_draws_the_same_layers(tmp_path: Path) -> None:
+def test_the_same_seed_draws_the_same_layers_and_gives_the_same_errors(tmp_path: Path) -> None:
     first, _ = resampled(tmp_path / "a", Staircase(), seed=1, most_rounds=1)
     second, _ = resampled(tmp_path / "b", Staircase(), seed=1, most_rounds=1)
-    other, _ = resampled(tmp_path / "c", Staircase(), seed=2, most_rounds=1)
     assert first.errors == second.errors
     assert {r.signature.key for r in first.table} == {r.signature.key for r in second.table}
-    assert {r.signature.key for r in first.table} != {r.signature.key for r in other.table}
 
 
 def test_a_budget_that_is_spent_adds_nothing(tmp_path: Path) -> None:
