@@ -1,8 +1,8 @@
 # make run      sets up .venv if needed and runs the main job on the bundled model
-# make test     sets up .venv if needed and runs the tests
-# make check    tests, lint, types, layers, docs: what .ci/run runs
+# make test     sets up .venv if needed and runs the tests, but for those that take long (make test-slow)
+# make check    all tests, lint, types, layers, docs: what .ci/run runs
 .DELETE_ON_ERROR:
-.PHONY: install run test check lint format types layers docs clean
+.PHONY: install run test test-slow check lint format types layers docs clean
 SHELL := /bin/sh
 
 VENV := .venv
@@ -33,7 +33,10 @@ run: install
 test: install
 	$(BIN)/python -m pytest
 
-check: test lint types layers docs
+test-slow: install
+	$(BIN)/python -m pytest -m slow -p no:cacheprovider
+
+check: test test-slow lint types layers docs
 
 lint: install
 	$(BIN)/ruff check

@@ -4,6 +4,8 @@
 
 The data file holds one array per model input, ready to feed.  Prints one JSON document on standard output.  Fields
 named ``*_cpu_*`` are processor time of the one thread that collects, so that a busy machine does not inflate them.
+Memory is taken after a few samples and again after all of them; where more are asked for than the file holds, they are
+used again.
 """
 
 from __future__ import annotations
@@ -45,8 +47,8 @@ class ArraySource:
         self._arrays = arrays
 
     def inputs(self, indices: Sequence[int]) -> Feeds:
-        """Model inputs of the named samples."""
-        return {name: array[np.asarray(indices)] for name, array in self._arrays.items()}
+        """Model inputs of the named samples; indices beyond the last start again at the first."""
+        return {name: array[np.asarray(indices) % len(array)] for name, array in self._arrays.items()}
 
 
 class TimedSession:
@@ -98,7 +100,7 @@ def measure_collection(
         return opened[-1]
 
     # A few samples first: what memory they need, all must do with.
-    few = min(samples, 2 * options.batch_size)
+    few = min(samples, options.few)
     tensors = activation_tensors(model)
     sessions = ActivationSessions(model, load)
     collect(sessions, source, range(few), tensors, batch_size=options.batch_size)
@@ -121,6 +123,7 @@ def measure_collection(
         "collect_ms_per_sample": round((total_s - runtime_s) / samples * 1e3, 3),
         "collect_cpu_ms_per_sample": round(cpu_s / samples * 1e3, 3),
         "collect_cpu_ns_per_value": round(cpu_s / values * 1e9, 3),
+        "few_samples": few,
         "peak_rss_mb_few_samples": round(peak_few_mb, 1),
         "peak_rss_mb_all_samples": round(peak_rss_mb(), 1),
     }
@@ -158,7 +161,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, type=Path)
     parser.add_argument("--data", required=True, type=Path)
-    parser.add_argument("--samples", type=int, help="use only so many samples")
+    parser.add_argument("--samples", type=int, help="use so many samples (default: all)")
+    parser.add_argument("--few", type=int, default=16, help="samples after which memory is taken for the first time")
     parser.add_argument("--batch-size", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1, help="threads of the runtime; collection itself uses one")
     parser.add_argument("--output", type=Path, help="also write the JSON document here")
@@ -169,7 +173,7 @@ def main() -> None:
     with np.load(options.data, allow_pickle=False) as archive:
         arrays = {name: archive[name] for name in archive.files if name in inputs}
     available = min(len(array) for array in arrays.values())
-    samples = min(options.samples or available, available)
+    samples = options.samples or available
     collection = measure_collection(model, ArraySource(arrays), samples, options)
     statistics = collection.pop("statistics")
     document = {

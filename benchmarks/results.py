@@ -40,7 +40,7 @@ def write_json(path: Path, document: dict[str, Any]) -> None:
 def print_table(columns: Sequence[Column], results: Sequence[dict[str, Any]]) -> None:
     """Prints one line per result; what is missing shows as a dash, a problem as a line below."""
     rows = [[heading for heading, _, _ in columns]]
-    rows += [[_cell(result, path, form) for _, path, form in columns] for result in results]
+    rows += [[cell(result, path, form) for _, path, form in columns] for result in results]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         first, *rest = (text.ljust(width) for text, width in zip(row, widths, strict=True))
@@ -50,7 +50,8 @@ def print_table(columns: Sequence[Column], results: Sequence[dict[str, Any]]) ->
             print(f"{result['name']}: {result['problem']}")
 
 
-def _cell(result: dict[str, Any], path: str, form: str) -> str:
+def cell(result: dict[str, Any], path: str, form: str) -> str:
+    """One value of a result as the table shows it; a dash where it is missing."""
     value: Any = result
     for key in path.split("."):
         value = value.get(key) if isinstance(value, dict) else None

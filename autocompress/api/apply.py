@@ -8,14 +8,14 @@ from typing import Any
 
 import onnx
 
-from autocompress.calibration.collect import collect
-from autocompress.calibration.outputs import ActivationSessions
-from autocompress.calibration.statistics import Statistics
 from autocompress.data import data_spec, open_source, split_samples
-from autocompress.graph.model import fingerprint, input_specs, load_model, model_bytes, save_model, size_bytes
-from autocompress.recipe.builder import CandidateBuilder, prepare
+from autocompress.graph.model import input_specs, load_model, model_bytes, save_model, size_bytes
 from autocompress.recipe.builder import apply_recipe as apply_frozen
-from autocompress.recipe.recipe import FrozenRecipe, read_recipe
+from autocompress.recipe.builder import builder_for
+from autocompress.recipe.calibration import CalibrationSamples
+from autocompress.recipe.files import read_recipe
+from autocompress.recipe.freezer import Freezer
+from autocompress.recipe.recipe import FrozenRecipe
 from autocompress.runtimes import get_runtime
 from autocompress.runtimes.protocol import SessionOptions
 
@@ -45,10 +45,10 @@ def apply_recipe(
     """
     frozen = read_recipe(recipe)
     loaded = load_model(model)
-    statistics = None
-    if frozen.payload is None and frozen.recipe.quantize is not None and data is not None:
-        statistics = _calibrate(frozen, loaded, data, preprocess)
-    candidate = apply_frozen(frozen, loaded, statistics)
+    if frozen.missing and data is not None:
+        candidate = _learnt(frozen, loaded, data, preprocess)
+    else:
+        candidate = apply_frozen(frozen, loaded)
     path = save_model(candidate, output, source=Path(model))
     return {
         "model": str(path),
@@ -67,14 +67,17 @@ def candidate_of(recipe: str | Path, model: str | Path) -> onnx.ModelProto:
     return apply_frozen(read_recipe(recipe), load_model(model))
 
 
-def _calibrate(frozen: FrozenRecipe, model: onnx.ModelProto, data: Any, preprocess: str | Path | None) -> Statistics:
+def _learnt(frozen: FrozenRecipe, model: onnx.ModelProto, data: Any, preprocess: str | Path | None) -> onnx.ModelProto:
+    """The candidate, with what the recipe does not carry found from samples."""
+    builder = builder_for(frozen, model)
     inputs = input_specs(model)
     source = open_source(data_spec(data, preprocess=preprocess, model_inputs=inputs), inputs)
-    builder = CandidateBuilder(prepare(model), frozen.runtime, fingerprint(model))
     engine = get_runtime(frozen.runtime)
-    sessions = ActivationSessions(builder.prepared, lambda m: engine.load(model_bytes(m), SessionOptions()))
     try:
         chosen = split_samples(len(source), 0, separate_calibration=len(source)).calibration
-        return collect(sessions, source, chosen.tolist(), builder.quantizer.tensors)
+        samples = CalibrationSamples(
+            lambda m: engine.load(model_bytes(m), SessionOptions()), lambda: source, chosen.tolist()
+        )
+        return builder.build(Freezer(builder, samples, known=frozen).freeze(frozen.recipe))
     finally:
         source.close()

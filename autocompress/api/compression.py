@@ -45,6 +45,7 @@ def compress(
     data: object = None,
     *,
     example_input: object = None,
+    dynamic_shapes: object = None,
     calibration_data: object = None,
     metric: object = None,
     progress: Progress | None = None,
@@ -57,7 +58,9 @@ def compress(
             ``RunConfig`` that says everything.
         data: samples: path of an .npz file or of a folder of images, a dict of arrays (one per model input, each with
             the samples along its first axis, and ``labels``), or a function that returns such.
-        example_input: one input (or a tuple) that a torch module accepts.
+        example_input: one input (or a tuple, or a dictionary by name) that a torch module accepts.
+        dynamic_shapes: sizes of a torch module's inputs to leave open besides the number of samples, by name or in the
+            order of the inputs, such as ``{"input_ids": {1: "sequence"}}``; False fixes all to the example's.
         calibration_data: samples for calibration only, like ``data``.
         metric: name of a metric, ``module.path:function``, or a function ``(outputs, data)``.
         progress: what the person watching sees; nothing by default.
@@ -72,6 +75,7 @@ def compress(
         model,
         data,
         example_input=example_input,
+        dynamic_shapes=dynamic_shapes,
         calibration_data=calibration_data,
         metric=metric,
         options=options,

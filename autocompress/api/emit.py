@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -15,15 +16,17 @@ import onnx
 
 from autocompress.api.opening import BEST_MODEL, OpenRun
 from autocompress.api.operators import operator_records
+from autocompress.api.parameters import emitted_parameters
 from autocompress.api.summary import make_summary
-from autocompress.calibration.statistics import Statistics
 from autocompress.errors import StorageError
 from autocompress.files import write_bytes, write_text
 from autocompress.graph.model import copy_model_file, model_bytes, save_model
 from autocompress.passes.quantize import FP32
+from autocompress.recipe.files import RECIPE, RECIPE_ARRAYS, write_recipe
+from autocompress.recipe.freezer import Freezer
 from autocompress.recipe.recipe import FrozenRecipe, Recipe
 from autocompress.report import write_report, write_summary
-from autocompress.search.anchors import anchored
+from autocompress.search.anchors import anchored, anchored_baseline
 from autocompress.search.prices import OPTIONS
 from autocompress.search.state import SearchState
 from autocompress.search.trials import Trial
@@ -52,7 +55,7 @@ def emit(run: OpenRun, outcome: Outcome) -> Emission:
     _write_model(run, outcome.best, made)
     _estimate_verified(run)
     _record_details(run, outcome.best)
-    summary = make_summary(run, outcome)
+    summary = make_summary(run, outcome) | {"parameters": emitted_parameters(run, made / BEST_MODEL)}
     status = "interrupted" if run.state.interrupted else "complete"
     run.store.finish_study(run.name, status=status, stop_reason=outcome.reason, summary=summary)  # type: ignore[arg-type]
     write_report(run.store.load(run.name), summary, ("html", "png", "csv"), made)
@@ -65,7 +68,12 @@ def _publish(made: Path, output: Path) -> None:
     """Moves complete files into place, so that neither a full disk nor another run mixes two results."""
     try:
         with _alone_in(output):
-            for file in sorted(path for path in made.rglob("*") if path.is_file()):
+            if not (made / RECIPE_ARRAYS).exists():
+                (output / RECIPE_ARRAYS).unlink(missing_ok=True)
+            # The text of a recipe comes after its arrays, whose digest it holds.
+            for file in sorted(
+                (path for path in made.rglob("*") if path.is_file()), key=lambda p: (p.name == RECIPE, p)
+            ):
                 target = output / file.relative_to(made)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 os.replace(file, target)
@@ -91,10 +99,9 @@ def _write_model(run: OpenRun, best: Trial | None, folder: Path) -> None:
         frozen = FrozenRecipe(Recipe(fold=False), request.fingerprint, request.config.runtime)
         _write_unchanged(request.model, request.model_path, folder / BEST_MODEL)
     else:
-        statistics = Statistics.load(Path(run.spec.folder) / "statistics.npz")
-        frozen = run.state.builder.freeze(best.recipe, statistics)
+        frozen = Freezer(run.state.builder, folder=Path(run.spec.folder)).freeze(best.recipe)
         save_model(run.state.builder.build(frozen), folder / BEST_MODEL, source=request.model_path)
-    write_text(folder / "recipe.json", frozen.to_json())
+    write_recipe(frozen, folder / RECIPE)
     write_text(folder / "split.json", split_text(run))
 
 
@@ -140,6 +147,8 @@ def _layer_records(run: OpenRun, best: Trial | None) -> list[LayerRecord]:
         for option in region.options:
             position = OPTIONS.index(option)
             damage, us = float(state.damage[i, position]), float(state.prices.region_us[i, position])
+            if not (math.isfinite(damage) and math.isfinite(us)):
+                continue  # a precision that the search space does not have
             row = LayerRecord(
                 layer=region.name, option=option, damage=damage, estimated_ms=us / 1e3, chosen=chosen[i] == option
             )
@@ -158,7 +167,7 @@ def baseline_document(state: SearchState) -> dict[str, Any]:
     """The measured Baseline, JSON-ready."""
     measured = state.baseline
     assert measured is not None
-    latency, estimate = measured.latency, state.baseline_estimate
+    latency, estimate = measured.latency, anchored_baseline(state)
     return {
         "accuracy": measured.verification.value,
         "n": measured.verification.n,

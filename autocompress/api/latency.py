@@ -12,11 +12,13 @@ import onnx
 from autocompress.api.apply import candidate_of
 from autocompress.api.explain import explanation
 from autocompress.api.feeds import bound_model, random_feeds
+from autocompress.api.graph_picture import write_graph_picture
 from autocompress.api.latency_model import LatencyModel, open_latency_model
 from autocompress.api.operators import compute_dtype, parameters, shape_text
 from autocompress.errors import ConfigError, ModelError, RuntimeFailure
 from autocompress.graph.model import load_model, model_bytes, size_bytes
 from autocompress.measurement import MeasuredLatency
+from autocompress.recipe.builder import CandidateBuilder, prepare
 from autocompress.runtimes import get_runtime
 from autocompress.runtimes.protocol import ExecutedOp, Runtime, Session, SessionOptions
 from autocompress.runtimes.timing import measure_interleaved, time_session
@@ -47,9 +49,9 @@ def estimate(
     """
     proto = load_model(model) if recipe is None else candidate_of(recipe, model)
     engine = get_runtime(runtime)
+    bound = bound_model(proto, shapes or {}, batch_size)
     latency = open_latency_model(engine, threads, forced=_path(latency_table))
     threads = latency.header.threads
-    bound = bound_model(proto, shapes or {}, batch_size)
     ops = _executed(engine, bound, threads)
     estimator = latency.open_estimator()
     found = estimator.estimate(ops)
@@ -84,20 +86,42 @@ def inspect(
     shapes: Shapes | None = None,
     batch_size: int = 1,
     latency_table: str | Path | None = None,
+    graph: str | Path | None = None,
+    against: str | Path | None = None,
 ) -> dict[str, Any]:
     """Shows a model as the runtime executes it: one row per fused operator, and totals.
+
+    Args:
+        model: ONNX file.
+        runtime: what would execute it.
+        threads: intra-op threads.
+        shapes: sizes of dynamic inputs.
+        batch_size: samples per run.
+        latency_table: use this table.
+        graph: an .svg file to draw the executed graph into.
+        against: the model that this one was made from; the picture marks what differs.
 
     Raises:
         UserError: when the model or the table cannot be used.
     """
+    if against is not None and graph is None:
+        raise ConfigError("--against says what a picture is compared with; give --graph out.svg with it")
     proto = load_model(model)
     engine = get_runtime(runtime)
+    bound = bound_model(proto, shapes or {}, batch_size)
     latency = open_latency_model(engine, threads, forced=_path(latency_table))
     threads = latency.header.threads
-    ops = _executed(engine, bound_model(proto, shapes or {}, batch_size), threads)
+    ops = _executed(engine, bound, threads)
     estimator = latency.open_estimator()
     found = estimator.estimate(ops)
     prices = estimator.price([op.signature for op in ops])
+    if graph is not None:
+        other = None
+        if against is not None:
+            given = bound_model(load_model(against), shapes or {}, batch_size)
+            units = CandidateBuilder(prepare(given), engine.name, "").quantizer.units
+            other = _executed(engine, given, threads), units
+        write_graph_picture(Path(graph), f"{Path(model).name}, {engine.name}", ops, prices, other)
     total_us = sum(price.latency_us for price in prices) or 1.0
     rows = [
         {
@@ -134,6 +158,7 @@ def inspect(
             "interval90_ms": found.interval90_ms.to_list(),
             "coverage": found.coverage,
         },
+        "graph": None if graph is None else str(graph),
         "notices": list(latency.notices),
     }
 

@@ -13,9 +13,19 @@ from autocompress.api.request import refuse_uncompressible, settle
 from autocompress.config import RunConfig
 from autocompress.passes.quantize import FP32
 from autocompress.progress import NullProgress, Progress
-from autocompress.search import stages
+from autocompress.search import schemes, stages
 from autocompress.search.prices import OPTIONS
 from autocompress.search.quiet import quiet_optuna
+
+_STAGES = (
+    stages.measure_baseline,
+    stages.calibrate,
+    stages.price,
+    schemes.price_choices,
+    schemes.equalize,
+    schemes.screen,
+    stages.sense,
+)
 
 
 def sensitivity(
@@ -58,7 +68,7 @@ def sensitivity(
         refuse_uncompressible(request.model)
         with quiet_optuna(), open_run(request, watching, announce=False) as run, run.make_executor() as executor:
             run.state.executor = executor
-            for stage in (stages.measure_baseline, stages.calibrate, stages.price, stages.screen, stages.sense):
+            for stage in _STAGES:
                 stage(run.state)
             return {"model": str(model), "layers": _rows(run.state), "notices": list(run.state.notices)}
 
@@ -71,6 +81,8 @@ def _rows(state: Any) -> list[dict[str, Any]]:
     for i, region in enumerate(state.regions):
         for option in region.options:
             position = OPTIONS.index(option)
+            if not (np.isfinite(damage[i, position]) and np.isfinite(prices.region_us[i, position])):
+                continue  # a precision that the search space does not have
             cost_us = float(prices.region_us[i, position]) * prices.scale
             float_us = float(prices.region_us[i, fp32]) * prices.scale
             rows.append(

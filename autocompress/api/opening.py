@@ -133,6 +133,7 @@ def open_run(request: Request, progress: Progress, *, announce: bool = True) -> 
             progress=progress,
             stopwatch=Stopwatch(config.timeout_s),
             command=timing,
+            folder=work,
         )
         run = OpenRun(request, name, store, state, spec, split, latency, recorder, command_line(config))
         try:

@@ -53,6 +53,7 @@ def settle(
     data: object,
     *,
     example_input: object = None,
+    dynamic_shapes: object = None,
     calibration_data: object = None,
     metric: object = None,
     options: Mapping[str, object],
@@ -71,7 +72,7 @@ def settle(
     check_metric_choice(metric)
     if model is None or data is None:
         raise ConfigError("no data was given: add --data with an .npz file, a folder of images or module.path:function")
-    loaded, path, names = _load(model, example_input)
+    loaded, path, names = _load(model, example_input, dynamic_shapes)
     inputs = input_specs(loaded)
     spec = data_spec(data, preprocess=config.preprocess, model_inputs=inputs)  # type: ignore[arg-type]
     calibration = (
@@ -123,7 +124,9 @@ def _config(options: Mapping[str, object], **given: object) -> RunConfig:
     return RunConfig(**options, **{name: value for name, value in given.items() if isinstance(value, (str, Path))})
 
 
-def _load(model: object, example_input: object) -> tuple[onnx.ModelProto, Path | None, Mapping[str, tuple[str, ...]]]:
+def _load(
+    model: object, example_input: object, dynamic_shapes: object
+) -> tuple[onnx.ModelProto, Path | None, Mapping[str, tuple[str, ...]]]:
     if isinstance(model, (str, Path)):
         return load_model(model), Path(model), {}
     if isinstance(model, onnx.ModelProto):
@@ -133,6 +136,6 @@ def _load(model: object, example_input: object) -> tuple[onnx.ModelProto, Path |
             raise ConfigError("a torch module needs example_input: one input (or a tuple of inputs) that it accepts")
         from autocompress.graph.torch_export import export_module
 
-        exported, names = export_module(model, example_input)
+        exported, names = export_module(model, example_input, dynamic_shapes=dynamic_shapes)
         return load_model(exported), None, names
     raise ConfigError(f"the model must be a path, an onnx.ModelProto or a torch.nn.Module, not {type(model).__name__}")

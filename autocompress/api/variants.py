@@ -43,7 +43,7 @@ def _quantized(model: onnx.ModelProto, runtime: str) -> Iterator[onnx.ModelProto
         assignments.append([INT8_DYNAMIC if INT8_DYNAMIC in u.options else FP32 for u in units])
     for precisions in assignments:
         config = QuantizeConfig().with_precisions({u.name: p for u, p in zip(units, precisions, strict=True)})
-        yield builder.build(FrozenRecipe(Recipe(config), builder.fingerprint, runtime, payload))
+        yield builder.build(FrozenRecipe(Recipe(config), builder.fingerprint, runtime, {"quantize": payload}))
 
 
 def any_ranges(builder: CandidateBuilder) -> QuantizePayload:

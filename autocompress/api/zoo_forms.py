@@ -30,7 +30,9 @@ def zoo_quantizer(runtime: str) -> Quantize:
             weight_granularity="per_channel" if variant.per_channel else "per_tensor",
             precision=FP32,
         ).with_precisions({unit.name: _drawn(unit, variant, rng) for unit in builder.quantizer.units})
-        return builder.build(FrozenRecipe(Recipe(config), builder.fingerprint, runtime, any_ranges(builder)))
+        return builder.build(
+            FrozenRecipe(Recipe(config), builder.fingerprint, runtime, {"quantize": any_ranges(builder)})
+        )
 
     return quantize
 

@@ -98,7 +98,9 @@ class _Observers:
     def update(self, arrays: dict[str, Array], samples: int) -> None:
         """Takes in one batch; each array is released as soon as it has been read."""
         while arrays:
-            name, array = arrays.popitem()
+            # In graph order: where NaN spreads, the first tensor that has it is named.
+            name = next(iter(arrays))
+            array = arrays.pop(name)
             if not np.issubdtype(array.dtype, np.floating):
                 raise ModelError(f"tensor {name!r} is {array.dtype}; only floating-point tensors are calibrated")
             if name not in self._observers:

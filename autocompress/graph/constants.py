@@ -29,6 +29,7 @@ _MOVING = frozenset(
     | {"ReduceProd", "ReduceSum", "ReduceMin", "ReduceMax", "ScatterND"}
 )
 _GROWING = frozenset({"Range", "ConstantOfShape", "Expand", "Tile", "Gather"})
+_REPEATING = frozenset({"Expand", "Tile", "Gather"})
 FOLDABLE = _ELEMENTWISE | _MOVING | _GROWING
 
 SMALL_BYTES = 64 * 1024  # a result up to this size is stored even if its operands are smaller
@@ -178,7 +179,9 @@ def _slice_of_shape(node: NodeProto, sizes: Sequence[Size]) -> Sequence[Size]:
 def _worth_storing(node: NodeProto, operands: Sequence[Array | None]) -> bool:
     """Whether the result is small, or not larger than its operands together."""
     given = [operand for operand in operands if operand is not None]
-    width = max((operand.itemsize for operand in given), default=8)
+    # What moves data gives results as wide as its first operand, whatever the width of its indices.
+    moved = given[:1] if node.op_type in _MOVING or node.op_type in _REPEATING else given
+    width = max((operand.itemsize for operand in moved), default=8)
     try:
         elements = _GROWTH.get(node.op_type, _broadcast_elements)(given)
     except (ValueError, IndexError, ZeroDivisionError):
@@ -188,6 +191,10 @@ def _worth_storing(node: NodeProto, operands: Sequence[Array | None]) -> bool:
 
 def _broadcast_elements(given: Sequence[Array]) -> int:
     return math.prod(np.broadcast_shapes(*(operand.shape for operand in given)))
+
+
+def _first_elements(given: Sequence[Array]) -> int:
+    return given[0].size
 
 
 def _total_elements(given: Sequence[Array]) -> int:
@@ -204,7 +211,8 @@ def _expand_elements(given: Sequence[Array]) -> int:
 
 
 _GROWTH: dict[str, Callable[[Sequence[Array]], int]] = {
-    **dict.fromkeys(_MOVING, _total_elements),
+    **dict.fromkeys(_MOVING, _first_elements),
+    "Concat": _total_elements,
     "Range": _range_elements,
     "ConstantOfShape": lambda given: math.prod(int(size) for size in given[0].reshape(-1)),
     "Expand": _expand_elements,

@@ -17,7 +17,7 @@ from onnx import ModelProto, numpy_helper
 Array = npt.NDArray[np.generic]
 ParameterNames = dict[str, tuple[str, ...]]
 
-_FEWEST_VALUES = 4  # fewer numbers coincide by chance
+FEWEST_VALUES = 4  # fewer numbers coincide by chance
 
 
 def match_parameters(model: ModelProto, parameters: Mapping[str, Array]) -> ParameterNames:
@@ -33,8 +33,8 @@ def match_parameters(model: ModelProto, parameters: Mapping[str, Array]) -> Para
     names: ParameterNames = {}
     stored = {weight.name for weight in model.graph.initializer}
     for name, values in parameters.items():
-        if name not in stored and values.size >= _FEWEST_VALUES:
-            by_values.setdefault(_identity(values), name)
+        if name not in stored and values.size >= FEWEST_VALUES:
+            by_values.setdefault(weight_identity(values), name)
     for weight in model.graph.initializer:
         if weight.name in parameters:
             names[weight.name] = (weight.name,)
@@ -50,7 +50,7 @@ def match_parameters(model: ModelProto, parameters: Mapping[str, Array]) -> Para
 def _held(values: Array, by_values: Mapping[str, str]) -> tuple[str, ...]:
     """Parameter names by the coarsest division of the weight whose every part is a parameter."""
     for parts in _divisions(values):
-        found = [by_values.get(_identity(part)) for part in parts]
+        found = [by_values.get(weight_identity(part)) for part in parts]
         names = tuple(name for name in found if name is not None)
         if parts and len(names) == len(parts):
             return names
@@ -58,7 +58,7 @@ def _held(values: Array, by_values: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _divisions(values: Array) -> Iterator[list[Array]]:
-    if values.size < _FEWEST_VALUES or values.dtype.kind not in "fV":
+    if values.size < FEWEST_VALUES or values.dtype.kind not in "fV":
         return
     yield [values]
     directions = list(values) if values.ndim > 1 else []
@@ -67,7 +67,7 @@ def _divisions(values: Array) -> Iterator[list[Array]]:
         yield [half for part in directions if part.ndim == 1 for half in np.split(part, [part.size // 2])]
 
 
-def _identity(values: Array) -> str:
+def weight_identity(values: Array) -> str:
     """A digest of the numbers, whatever their order and shape."""
     flat = np.sort(np.asarray(values, dtype=np.float32).reshape(-1))
     return hashlib.sha256(flat.tobytes()).hexdigest()

@@ -16,22 +16,24 @@ from autocompress.errors import ConfigError, ModelError
 from autocompress.graph.checks import check_model
 from autocompress.graph.parameter_names import ParameterNames, match_parameters
 from autocompress.graph.rewrite import strip_annotations
+from autocompress.graph.torch_sizes import open_sizes
 
 _NOISY_LOGGERS = ("torch", "torch.onnx", "torch.export", "torch._dynamo", "torch.fx", "onnxscript", "onnx_ir")
-_TRACED_BATCH = 2  # torch.export takes a size of 1 for a constant
 _LONGEST_REASON = 300
 
 
 def export_module(
-    module: Any, example_input: Any, *, dynamic_batch: bool = True, opset: int = 18
+    module: Any, example_input: Any, *, dynamic_shapes: Any = None, opset: int = 18
 ) -> tuple[ModelProto, ParameterNames]:
     """Exports a module in inference mode; the module itself is not touched (a copy is traced).
 
     Args:
         module: a ``torch.nn.Module``.
         example_input: a tensor, a sequence of tensors (positional arguments), or a dictionary of them (keyword
-            arguments), with samples along dimension 0.
-        dynamic_batch: leave the number of samples open in every input whose dimension 0 is as long as the first's.
+            arguments), with samples along dimension 0; an input may itself be a tuple or dictionary of tensors.
+        dynamic_shapes: sizes to leave open besides the number of samples (dimension 0 of every input where it is as
+            long as the first's), such as ``{"input_ids": {1: "sequence"}}``: by name or in the order of the inputs,
+            the symbol of each open axis; sizes of one symbol are equal.  False fixes every size to the example's.
         opset: version of the ONNX operator set, 18 to 21.
 
     Returns:
@@ -46,15 +48,15 @@ def export_module(
         raise ConfigError(f"A torch.nn.Module is needed, not a {type(module).__name__}; give a module or an ONNX path.")
     positional, named = _arguments(torch, example_input)
     shapes: Any = None
-    if dynamic_batch:
-        positional, named, shapes = _open_batch(positional, named)
+    if dynamic_shapes is not False:
+        positional, named, shapes = open_sizes(module, positional, named, dynamic_shapes)
     traced = _inference_copy(module)
     try:
         with _quiet(), torch.no_grad():
             program = torch.onnx.export(
                 traced,
-                tuple(positional),
-                kwargs=dict(named),
+                positional,
+                kwargs=named,
                 dynamo=True,
                 external_data=False,
                 opset_version=opset,
@@ -65,7 +67,7 @@ def export_module(
     except ImportError as error:
         raise _not_installed(error) from None
     except Exception as error:  # the exporter raises anything; its long report is cut to its cause
-        raise ModelError(_why(module, error, dynamic_batch)) from None
+        raise ModelError(_why(module, error, is_open=shapes is not None)) from None
     strip_annotations(model)
     check_model(model)
     parameters = {name: tensor.detach().cpu() for name, tensor in traced.state_dict().items()}
@@ -86,8 +88,9 @@ def _not_installed(error: ImportError) -> ConfigError:
     return ConfigError(f"Exporting a PyTorch module needs the package '{missing}': pip install autocompress[torch].")
 
 
-def _arguments(torch: Any, example_input: Any) -> tuple[list[Any], dict[str, Any]]:
-    """Positional and keyword tensors, on the CPU."""
+def _arguments(torch: Any, example_input: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Positional and keyword inputs, on the CPU."""
+    tree = torch.utils._pytree
     positional: Sequence[Any] = ()
     named: Mapping[str, Any] = {}
     if isinstance(example_input, torch.Tensor):
@@ -96,28 +99,13 @@ def _arguments(torch: Any, example_input: Any) -> tuple[list[Any], dict[str, Any
         named = example_input
     elif isinstance(example_input, (tuple, list)):
         positional = example_input
-    tensors = [*positional, *named.values()]
+    tensors = tree.tree_leaves((tuple(positional), dict(named)))
     if not tensors or not all(isinstance(tensor, torch.Tensor) for tensor in tensors):
         raise ConfigError("The example input must be a torch tensor, or a sequence or dictionary of tensors.")
-    return [t.detach().cpu() for t in positional], {name: t.detach().cpu() for name, t in named.items()}
-
-
-def _open_batch(positional: list[Any], named: dict[str, Any]) -> tuple[list[Any], dict[str, Any], Any]:
-    """The arguments with at least two samples, and which of their dimensions are the batch."""
-    first = next(iter([*positional, *named.values()]))
-    batch = first.shape[0] if first.ndim else None
-
-    def has_batch(tensor: Any) -> bool:
-        return bool(batch is not None and tensor.ndim and tensor.shape[0] == batch)
-
-    def samples(tensor: Any) -> Any:
-        return tensor.repeat(_TRACED_BATCH, *[1] * (tensor.ndim - 1)) if batch == 1 and has_batch(tensor) else tensor
-
-    def dynamic(tensor: Any) -> dict[int, str] | None:
-        return {0: "batch"} if has_batch(tensor) else None
-
-    shapes: Any = tuple(dynamic(t) for t in positional) if positional else {n: dynamic(t) for n, t in named.items()}
-    return [samples(t) for t in positional], {name: samples(t) for name, t in named.items()}, shapes
+    on_cpu: tuple[tuple[Any, ...], dict[str, Any]] = tree.tree_map(
+        lambda tensor: tensor.detach().cpu(), (tuple(positional), dict(named))
+    )
+    return on_cpu
 
 
 def _inference_copy(module: Any) -> Any:
@@ -155,10 +143,10 @@ def _values(tensor: Any) -> Any:
         return tensor.float().numpy()
 
 
-def _why(module: Any, error: BaseException, dynamic_batch: bool) -> str:
+def _why(module: Any, error: BaseException, *, is_open: bool) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
-    hint = "try dynamic_batch=False, or export it to ONNX yourself" if dynamic_batch else "export it to ONNX yourself"
+    hint = "try dynamic_shapes=False, or export it to ONNX yourself" if is_open else "export it to ONNX yourself"
     return f"The module {type(module).__name__} cannot be exported to ONNX ({_one_line(error)}); {hint}."
 
 

@@ -124,7 +124,9 @@ def kernel_path(signature: OpSignature) -> tuple[str, ...]:
         parts[0] = f"grouped {parts[0]}"
     kernel = "|".join(part for i, part in enumerate(parts) if i != _STRIDED)
     dispatched = f"/{layout}/{kernel}/{parts[_STRIDED]}"
-    return "", f"/{layout}", f"/{layout}/{kernel}", dispatched, f"{dispatched}/{fused_with(signature)}"
+    levels = ("", f"/{layout}", f"/{layout}/{kernel}", dispatched)
+    fused = fused_with(signature) if "fused" in dict(signature.attributes) else ""
+    return (*levels, f"{dispatched}/{fused}") if fused else levels
 
 
 def _is_strided(strides: object) -> bool:

@@ -32,7 +32,7 @@ from autocompress.latency.placement import (
     operand_order,
     result_order,
 )
-from autocompress.latency.work_terms import WORK_TERMS, integers, padded, work_terms
+from autocompress.latency.work_terms import FUNCTIONS, WORK_TERMS, integers, padded, work_terms
 from autocompress.runtimes.work import (
     bytes_touched,
     convolution_kernel,
@@ -60,14 +60,6 @@ _KIND = (
 _AXES = (
     "rank", "last_axis", "source_last_axis", "moved_axes", "axis", "smallest_operand", "largest_operand", "outer",
     "window_work", "broadcast",
-)  # fmt: skip
-# What a runtime computes by polynomials or tables, many instructions for each element.
-_FUNCTIONS = frozenset(
-    {
-        "Sigmoid", "Tanh", "Erf", "Exp", "Gelu", "HardSwish", "HardSigmoid", "Elu", "Selu", "Celu", "Softplus", "Mish",
-        "Swish", "Silu", "Log", "Pow", "Sqrt", "Div", "Sin", "Cos", "Softmax", "Reciprocal", "Softsign", "FakeQuantize",
-        "LayerNormalization",
-    }
 )  # fmt: skip
 _RESTS, _BLOCKS = (4, 8, 16, 32, 64), (16, 32, 64)
 _FIT = tuple(
@@ -178,7 +170,7 @@ def _kind(signature: OpSignature) -> list[float]:
     vectors = [t.elements for t in operands if t.constant and t.dtype == "float32" and len(t.shape) == 1]
     activation = str(attributes.get("activation", ""))
     fused = [name for name in fused_with(signature).split("+") if name]
-    functions = sum(name in _FUNCTIONS for name in (*fused, attributes.get("operator")))
+    functions = sum(name in FUNCTIONS for name in (*fused, attributes.get("operator")))
     return [
         _name(signature.op_type),
         _dtype(activations[0] if activations else None),

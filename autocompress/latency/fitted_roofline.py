@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from autocompress.errors import TableError
 from autocompress.latency.operator_rows import OperatorRows
-from autocompress.latency.work_terms import WORK_TERMS
+from autocompress.latency.work_terms import COMMON, WORK_TERMS
 
 FloatArray = npt.NDArray[np.float64]
 _LOYALTY = 4.0  # weight of the level above, in records
@@ -93,7 +93,9 @@ def fit_roofline(rows: OperatorRows, latency_us: FloatArray, weights: FloatArray
     for i, path in enumerate(rows.paths):
         for level in path:
             members[level].append(i)
-    rates: dict[str, FloatArray] = {"": _fit(rows.counts, latency_us, weights, None)}
+    usual = np.zeros(WORK_TERMS)
+    usual[: len(COMMON)] = _fit(rows.counts[:, : len(COMMON)], latency_us, weights, None)
+    rates: dict[str, FloatArray] = {"": _fit(rows.counts, latency_us, weights, usual)}
     ranges: dict[str, tuple[float, float]] = {}
     for level in sorted(members, key=lambda name: (name.count("/"), name)):
         chosen = np.asarray(members[level])

@@ -31,6 +31,7 @@ _ATTEMPTS = 3
 _PATIENCE_S = 0.5  # for an undisturbed moment
 _SHORTEST_US = 0.02  # below it an operator is nothing that a clock could see
 _UNSTABLE = 0.5  # median absolute deviation over median of a disturbed series
+_COLLAPSED = 0.2  # fastest over usual slope: the fastest runs of the two models were not of one kind
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,8 @@ def _slope(one: Session, many: Session, copies: int, feeds: dict[str, Array], bu
         reason = "the clock was unstable: other work disturbed the device"
     elif reason is None and minimum < -0.05 * float(long.min()) * scale:
         reason = "more copies took less time: other work disturbed the device"
+    elif reason is None and minimum < _COLLAPSED * median:
+        reason = "the fastest runs say far less than the usual ones: other work disturbed the device"
     minimum = max(minimum, _SHORTEST_US)
     return OperatorTiming(max(median, minimum), minimum, spread, len(kept), reason)
 

@@ -18,6 +18,7 @@ from autocompress.graph.signature import AttributeValue, OpSignature, TensorType
 from autocompress.latency.placement import (
     activations_of,
     channel_axis,
+    fused_with,
     in_memory,
     is_interleaved,
     operand_order,
@@ -30,9 +31,17 @@ FloatArray = npt.NDArray[np.float64]
 Attributes = dict[str, AttributeValue]
 
 COMMON = ("launch", "macs", "results", "operands", "result_bytes", "operand_bytes", "weight_bytes", "far_bytes")
-SPECIFIC = 20
+SPECIFIC = 22
 WORK_TERMS = len(COMMON) + SPECIFIC
 _NEAR_BYTES = 1 << 20  # what an inner cache of its own holds, roughly; beyond it bytes come from further away
+FUNCTIONS = frozenset(
+    {
+        "Sigmoid", "Tanh", "Erf", "Exp", "Gelu", "HardSwish", "HardSigmoid", "Elu", "Selu", "Celu", "Softplus", "Mish",
+        "Swish", "Silu", "Log", "Pow", "Sqrt", "Div", "Sin", "Cos", "Softmax", "Reciprocal", "Softsign", "FakeQuantize",
+        "LayerNormalization",
+    }
+)  # fmt: skip
+"""What a runtime computes by polynomials or tables, many instructions for each element."""
 _ALIAS = 4096  # bytes after which addresses share a set of the first cache
 _LANES = 16  # float32 lanes of a vector register; kernels pad channels and columns to it
 
@@ -58,6 +67,8 @@ def _row(signature: OpSignature) -> list[float]:
     macs = multiply_adds(signature)
     if convolution_kernel(signature) is not None or signature.op_type == "ConvTranspose":
         specific = _convolution(signature, attributes)
+    elif "multiply_adds" in attributes:
+        specific = _attention(signature, macs)
     elif macs:
         specific = _product(signature, macs)
     else:
@@ -133,6 +144,27 @@ def _product(signature: OpSignature, macs: int) -> list[int]:
     ]  # fmt: skip
 
 
+def _attention(signature: OpSignature, macs: int) -> list[int]:
+    """Two products with elementwise work between them: most of the time may go to scores, which no operand shows.
+
+    Queries of width d and results of width v take ``scores * (d + v)`` multiply-adds, and one row of scores is as long
+    as there are keys: ``macs / (elements of the queries + elements of the results)``.
+    """
+    operands, result = activations_of(signature), signature.outputs[0]
+    widths = [t.shape[-1] for t in (*operands[:1], result) if t.shape]
+    scores = macs // max(sum(widths), 1)
+    keys = max(macs // max(sum(t.elements for t in (*operands[:1], result)), 1), 1)
+    rows = scores // keys
+    fused = [name for name in fused_with(signature).split("+") if name]
+    functions = sum(name in FUNCTIONS for name in fused)
+    moved = sum(t.elements for t in operands[:3]) * sum(name in ("Transpose", "Reorder") for name in fused)
+    return [
+        scores, scores * functions, scores * len(fused), rows, rows * padded(keys, _LANES),
+        macs * (keys % _LANES > 0), rows * sum(padded(width, _LANES) for width in widths) * keys,
+        moved, result.elements * functions,
+    ]  # fmt: skip
+
+
 def _movement(signature: OpSignature, attributes: Attributes) -> list[int]:
     operands = activations_of(signature)
     results = sum(t.elements for t in signature.outputs)
@@ -147,6 +179,8 @@ def _movement(signature: OpSignature, attributes: Attributes) -> list[int]:
     smallest = min((t.elements for t in signature.inputs if t is not None and t.elements > 1), default=0)
     places = taps // max(channels, 1)
     read, written = _strides(signature, source)
+    fused = [*fused_with(signature).split("+"), str(attributes.get("operator", ""))]
+    functions = sum(name in FUNCTIONS for name in fused)
     return [
         taps, places,
         places * padded(channels, 64) if last else 0, places * (channels % 8) if last else 0,
@@ -161,6 +195,7 @@ def _movement(signature: OpSignature, attributes: Attributes) -> list[int]:
         *(results * (stride > 0 and stride % (_ALIAS // 4) == 0) for stride in (read, written)),
         results * _by_column(signature, attributes),
         _odd_blocks(signature),
+        results * functions, results * len(fused),
     ]  # fmt: skip
 
 

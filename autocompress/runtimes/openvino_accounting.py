@@ -6,8 +6,8 @@ rounded down again.  With the account read after the warm-up and at the end,
     latency = ((runs * (account + 1/2) - warm * (account_warm + 1/2)) / (runs - warm)) + 1/2,
 
 where each half is what rounding down takes on average.  The account cannot be reset, so one disturbed run stays in it:
-the model is compiled and timed several times, rounds during which the scheduler took the processor away do not count
-while others are left, and the shortest time of each operator counts.
+a round during which the scheduler took the processor away is repeated with the model compiled anew, and the shortest
+time of each operator over the rounds that count is taken.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from autocompress.runtimes.openvino_session import BoundRequest
 from autocompress.runtimes.protocol import Feeds
 
 RESOLUTION_US = 1.0
-_ROUNDS = 3
-_MOST_ROUNDS = 6
+_ROUNDS = 1  # undisturbed ones; compiling takes longer than running, and callers ask again anyway
+_MOST_ROUNDS = 3
 _WARM_RUNS = 3
 _FEWEST_RUNS = 10
 _BELOW_RESOLUTION_US = 0.5  # an account of zero: something between nothing and a microsecond

@@ -23,6 +23,7 @@ _ALL_ZEROS = frozenset({"pads", "output_padding"})
 _ZERO_DEFAULTS = frozenset({"transA", "transB", "transBatchA", "transBatchB", "channels_last", "keep_aspect_ratio"})
 # Constant operands whose values decide what is computed, not only its shape: reduced axes, sliced axes, exponents.
 _TELLING_OPERANDS = {"Slice": (3, 4), "Pow": (1,)}
+_ONLY_ABOUT_SHAPES = frozenset({"allowzero"})  # how a constant shape is read; the types say what it came to
 _SPARSE_FROM = 0.25  # below it, zeros are what rounding leaves in any quantized weight
 
 
@@ -74,7 +75,7 @@ def _attributes(node: NodeProto) -> dict[str, AttributeValue]:
     defaults = _schema_defaults(node)
     found: dict[str, AttributeValue] = {}
     for attribute in node.attribute:
-        value = _canonical(attribute)
+        value = None if attribute.name in _ONLY_ABOUT_SHAPES else _canonical(attribute)
         if value is None or value == defaults.get(attribute.name) or _is_usual(attribute.name, value):
             continue
         found[attribute.name] = value

@@ -120,7 +120,18 @@ class QuantizationRules:
             them, and compute in float everywhere else.
         centred_ops: op types with an integer kernel only for int8 activations whose zero point is zero (MatMul: where
             both operands are activations).
-        weight_dtypes: integer types of weights that have integer kernels.
+        weight_dtypes: integer types of weights that have integer kernels.  Four-bit ones are read as eight-bit ones
+            (a Cast of a constant, done once at load), where those have kernels.
+        activation_dtypes: integer types of activations that have integer kernels.
+        lifted_bias: whether the Add of a bias vector behind a product is merged with it into a float Gemm, and is not
+            when the bias has as many dimensions as the result ([1, 1, N]); the product may then write float.
+        weight_only_ops: op types whose constant matrix may stay in integers while activations stay float.
+        uneven_concat_ops: op types that cannot read, in integers whose zero point is not zero, what a Concat has joined
+            along another axis than the last.
+        weight_only_form: how such a matrix is written: "matmul_nbits" (ONNX Runtime's operator of that name) or
+            "dequantize" (DequantizeLinear by blocks of rows, standard from operator set 21 on).
+        least_results: (op type, low, high) of integer kernels that compute wrongly where the range of their result is
+            narrower than this.
     """
 
     weighted_ops: frozenset[str]
@@ -135,6 +146,12 @@ class QuantizationRules:
     following_ops: frozenset[str] = frozenset()
     centred_ops: frozenset[str] = frozenset()
     weight_dtypes: frozenset[str] = frozenset({"int8", "uint8"})
+    activation_dtypes: frozenset[str] = frozenset({"uint8", "int8"})
+    lifted_bias: bool = False
+    weight_only_ops: frozenset[str] = frozenset()
+    weight_only_form: str = "matmul_nbits"
+    uneven_concat_ops: frozenset[str] = frozenset()
+    least_results: tuple[tuple[str, float, float], ...] = ()
 
 
 @runtime_checkable

@@ -49,6 +49,14 @@ def anchors_of(state: SearchState, *, without: Trial | None = None) -> list[Anch
     return anchors
 
 
+def anchored_baseline(state: SearchState) -> EstimatedLatency | None:
+    """The original's estimate on the same footing as those of finalists: corrected by every anchor but its own."""
+    if state.estimator is None or not state.baseline_ops:
+        return state.baseline_estimate
+    candidate = state.estimator.candidate(state.baseline_ops)
+    return state.estimator.anchoring.correct(candidate, anchors_of(state)[1:])
+
+
 def anchored(state: SearchState, ops: Sequence[ExecutedOp], *, without: Trial | None = None) -> EstimatedLatency:
     """The estimate of a candidate, corrected by the anchors."""
     assert state.estimator is not None
@@ -56,7 +64,9 @@ def anchored(state: SearchState, ops: Sequence[ExecutedOp], *, without: Trial | 
     return state.estimator.anchoring.correct(candidate, anchors_of(state, without=without))
 
 
-def anchored_prices(prices: LatencyPrices, options: IntArray, measured_ms: FloatArray) -> LatencyPrices:
+def anchored_prices(
+    prices: LatencyPrices, options: IntArray, measured_ms: FloatArray, added_us: FloatArray | float = 0.0
+) -> LatencyPrices:
     """Additive prices, corrected by what candidates that were timed really took.
 
     log(measured / price) of a candidate is taken as a common term plus one for each part of the price (regions in each
@@ -67,8 +77,9 @@ def anchored_prices(prices: LatencyPrices, options: IntArray, measured_ms: Float
         prices: as they came from the probes.
         options: of the candidates, of shape (candidates, regions).
         measured_ms: of the candidates, of shape (candidates,).
+        added_us: by the choices of each candidate that cost time, of shape (candidates,).
     """
-    parts_us = prices.parts_us(options)
+    parts_us = prices.parts_us(options, added_us)
     total_us = parts_us.sum(axis=1)
     residuals = np.log(measured_ms * 1e3 / total_us)
     centre = float(np.median(residuals))

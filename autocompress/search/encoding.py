@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
+
 from autocompress.passes.quantize import FP32, INT8, QuantizeConfig
 from autocompress.recipe.recipe import Recipe
+from autocompress.search.equalizations import EQUALIZATION, NONE, config_of, name_of
+from autocompress.search.prices import OPTIONS
 from autocompress.search.regions import Region
 from autocompress.search.space import SearchSpace
 
@@ -36,7 +41,8 @@ class Encoding:
         """
         self._regions = tuple(regions)
         self._per_unit = space.per == "unit"
-        values: dict[str, tuple[Any, ...]] = dict(space.scheme)
+        values: dict[str, tuple[Any, ...]] = {**space.scheme, EQUALIZATION: space.equalization}
+        self._scheme = tuple(space.scheme)
         if self._per_unit:
             for region in regions:
                 values[UNIT_PREFIX + region.name] = region_options(region, space)
@@ -66,16 +72,17 @@ class Encoding:
     def to_recipe(self, params: Params) -> Recipe:
         """The recipe that parameters stand for."""
         full = {**self.constants, **params}
-        scheme = {name: v for name, v in full.items() if not name.startswith(MODEL_PRECISION)}
+        scheme = {name: full[name] for name in self._scheme}
+        equalize = config_of(full.get(EQUALIZATION, NONE))
         if not self._per_unit:
-            return Recipe(QuantizeConfig(precision=full[MODEL_PRECISION], **scheme))
+            return Recipe(QuantizeConfig(precision=full[MODEL_PRECISION], **scheme), equalize=equalize)
         precisions: dict[str, str] = {}
         for region in self._regions:
             precisions |= region.precisions(full[UNIT_PREFIX + region.name])
-        return Recipe(QuantizeConfig(precision=INT8, **scheme).with_precisions(precisions))
+        return Recipe(QuantizeConfig(precision=INT8, **scheme).with_precisions(precisions), equalize=equalize)
 
     def to_params(self, recipe: Recipe) -> Params:
-        """The parameters that stand for a recipe (only those with a choice)."""
+        """The parameters that stand for a recipe (only those with a choice); what polishes it has none."""
         config = recipe.quantize
         assert config is not None
         params: Params = {}
@@ -84,6 +91,8 @@ class Encoding:
                 params[name] = config.precision_of(name[len(UNIT_PREFIX) :])
             elif name == MODEL_PRECISION:
                 params[name] = config.precision
+            elif name == EQUALIZATION:
+                params[name] = name_of(recipe.equalize)
             else:
                 params[name] = getattr(config, name)
         return params
@@ -92,3 +101,8 @@ class Encoding:
 def region_options(region: Region, space: SearchSpace) -> tuple[str, ...]:
     """Precisions that a region may have in a space; fp32 where none of the space's fits."""
     return tuple(p for p in space.precision if p in region.options) or (FP32,)
+
+
+def allowed_options(regions: Sequence[Region], space: SearchSpace) -> npt.NDArray[np.bool_]:
+    """Of shape (regions, options): which of all options a space leaves to each region."""
+    return np.array([[option in region_options(region, space) for option in OPTIONS] for region in regions])

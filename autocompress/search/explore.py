@@ -16,11 +16,14 @@ from autocompress.search.pareto import front, hypervolume
 from autocompress.search.proposals import Proposal, breed, choose
 from autocompress.search.ranking import expected_drop, rank, standard_error
 from autocompress.search.seeding import fastest_ms, propose_between
+from autocompress.search.space import NONE
 from autocompress.search.state import SearchState
 from autocompress.search.trials import COMPLETE, FAILED, PRUNED, Trial
 
 # A share of the time is kept for verification.
 _SEARCH_SHARE = 0.8
+_SHARE_BEFORE_POLISH = 0.5
+_TRIALS_FOR_POLISH, _MANY_TRIALS = 2, 12
 _STAGNATION = 12
 _MARGIN = 0.02
 _PRUNED_PER_ROUND = 6
@@ -70,8 +73,9 @@ def refit(state: SearchState) -> None:
         # Measured here, or the estimates of the operators that these trials really execute.
         measured = np.array([_best_known_ms(state, t) for t in complete])
         state.probed_prices = state.probed_prices or state.prices
-        options = state.scorer.options([t.recipe for t in complete])
-        state.prices = anchored_prices(state.probed_prices, options, measured)
+        recipes = [t.recipe for t in complete]
+        options, added_us = state.scorer.options(recipes), state.scorer.added_us(recipes)
+        state.prices = anchored_prices(state.probed_prices, options, measured, added_us)
         state.scorer.prices = state.prices
     features = state.scorer.features([t.recipe for t in complete])
     state.scorer.predictor.fit(features, np.array([t.evaluated.drop.drop for t in complete]))
@@ -88,15 +92,20 @@ def _best_known_ms(state: SearchState, trial: Trial) -> float:
 def ranked(state: SearchState) -> list[Trial]:
     """Complete trials, best first (see ``autocompress.search.ranking``)."""
     complete = state.ledger.complete
+    return rank(complete, expected_drops(state), [state.latency_ms(t) for t in complete], state.steering)
+
+
+def expected_drops(state: SearchState) -> list[float]:
+    """Expected drop of each complete trial, in order: measured and predicted together."""
+    complete = state.ledger.complete
     if not complete:
         return []
     assert state.scorer is not None
     mean, deviation = state.scorer.predictor.predict(state.scorer.features([t.recipe for t in complete]))
-    expected = [
+    return [
         expected_drop(t.evaluated.drop.drop, standard_error(t), float(m), float(d))
         for t, m, d in zip(complete, mean, deviation, strict=True)
     ]
-    return rank(complete, expected, [state.latency_ms(t) for t in complete], state.steering)
 
 
 def explore(state: SearchState) -> None:
@@ -157,11 +166,28 @@ def _nothing_to_gain(state: SearchState) -> bool:
 
 def out_of_allowance(state: SearchState) -> str:
     """Why the search may not go on, or an empty string."""
-    if state.settings.trials is not None and _attempted(state) >= state.settings.trials:
+    if state.settings.trials is not None and trials_left(state) <= _kept_for_polish(state):
         return f"all {state.settings.trials} trials are used"
-    if not state.settings.deterministic and state.stopwatch.used(_SEARCH_SHARE):
+    if not state.settings.deterministic and state.stopwatch.used(_share(state)):
         return "the time is used up"
     return ""
+
+
+def trials_left(state: SearchState) -> float:
+    """How many candidates may still be evaluated."""
+    return float("inf") if state.settings.trials is None else max(state.settings.trials - _attempted(state), 0)
+
+
+def _kept_for_polish(state: SearchState) -> int:
+    """Trials that exploration leaves to reconstruction; none where there are few."""
+    follows = any(name != NONE for name in state.settings.space.reconstruction)
+    return _TRIALS_FOR_POLISH if follows and (state.settings.trials or 0) >= _MANY_TRIALS else 0
+
+
+def _share(state: SearchState) -> float:
+    """The part of the time that exploration may use: less where reconstruction is to follow."""
+    follows = any(name != NONE for name in state.settings.space.reconstruction)
+    return _SHARE_BEFORE_POLISH if follows else _SEARCH_SHARE
 
 
 def _next_round(state: SearchState) -> tuple[list[Proposal], list[tuple[Proposal, str]]]:
@@ -236,7 +262,7 @@ def _record(
         state=outcome,
         predicted_drop=proposal.drop,
         predicted_deviation=proposal.drop_deviation,
-        estimate=state.prices.estimate([int(o) for o in state.scorer.options([proposal.recipe])[0]]),
+        estimate=state.scorer.estimate(proposal.recipe),
         cause=cause,
     )
     state.ledger.add(trial)

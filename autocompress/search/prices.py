@@ -12,18 +12,22 @@ probes that alternate the precision of neighbouring regions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from autocompress.measurement import EstimatedLatency, Interval
-from autocompress.passes.quantize import FP32, INT8, INT8_DYNAMIC
+from autocompress.passes.quantize import INT8, PRECISIONS
 from autocompress.search.boundaries import Boundary
 from autocompress.search.regions import Region
 
-OPTIONS = (FP32, INT8, INT8_DYNAMIC)
+if TYPE_CHECKING:
+    from autocompress.search.surcharge import Choice, Surcharge
+
+OPTIONS = PRECISIONS
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
@@ -56,6 +60,10 @@ class LatencyPrices:
         relative_error: half width of the 90 % interval, relative.
         coverage: share of the probes' time that came from exact table hits.
         nodes: number of operators priced in the int8 probe.
+        surcharges: what values of choices that cost time add, before ``scale``; of others, nothing.
+        region_bytes: what the weights of each region take in a file, of shape (regions, options); None where nobody
+            asked.
+        fixed_bytes: the rest of the file.
     """
 
     regions: tuple[Region, ...]
@@ -68,19 +76,25 @@ class LatencyPrices:
     relative_error: float = 0.1
     coverage: float = 0.0
     nodes: int = 0
+    surcharges: Mapping[Choice, Surcharge] = field(default_factory=dict)
+    region_bytes: FloatArray | None = None
+    fixed_bytes: float = 0.0
 
-    def parts_us(self, options: IntArray) -> FloatArray:
+    def parts_us(self, options: IntArray, added_us: FloatArray | float = 0.0) -> FloatArray:
         """What each part of the price adds, before ``scale``, of shape (recipes, options + 2).
 
         The parts are the regions in each option, in the order of ``OPTIONS``, then conversions, then what is fixed.
 
         Args:
             options: of shape (recipes, regions), positions in ``OPTIONS``.
+            added_us: what the choices of each recipe add to what is fixed, of shape (recipes,).
         """
         region_us = self.region_us[np.arange(len(self.regions)), options]
         int8 = np.concatenate([options == OPTIONS.index(INT8), np.zeros((len(options), 1), bool)], axis=1)
         by_option = [np.where(options == i, region_us, 0.0).sum(axis=1) for i in range(len(OPTIONS))]
-        return np.stack([*by_option, self._conversion_us(int8), np.full(len(options), self.fixed_us)], axis=1)
+        return np.stack(
+            [*by_option, self._conversion_us(int8), self.fixed_us + np.zeros(len(options)) + added_us], axis=1
+        )
 
     def with_factors(self, factors: FloatArray, scale: float) -> LatencyPrices:
         """The same prices, each part times its factor.
@@ -113,6 +127,15 @@ class LatencyPrices:
         int8 = np.concatenate([options == OPTIONS.index(INT8), np.zeros((len(options), 1), bool)], axis=1)
         total = self.fixed_us + region_us + self._conversion_us(int8)
         return np.asarray(total * self.scale / 1e3)
+
+    def under(self, choices: Iterable[Choice]) -> LatencyPrices:
+        """The prices of recipes that have made certain choices (see ``surcharge.choices_of``)."""
+        known = [self.surcharges[choice] for choice in choices if choice in self.surcharges]
+        if not known:
+            return self
+        region_us = self.region_us + sum(surcharge.region_us for surcharge in known)
+        fixed_us = self.fixed_us + sum(surcharge.fixed_us for surcharge in known)
+        return replace(self, region_us=np.maximum(region_us, 0.0), fixed_us=max(fixed_us, 0.0), surcharges={})
 
     def estimate(self, options: Sequence[int]) -> EstimatedLatency:
         """Prices one recipe, with its interval."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from autocompress.latency.estimator import LatencyEstimator
-from autocompress.passes.quantize import FP32, INT8, INT8_DYNAMIC, QuantizeConfig
+from autocompress.passes.quantize import FP32, INT8, PRECISIONS, QuantizeConfig
 from autocompress.recipe.builder import CandidateBuilder
 from autocompress.recipe.recipe import Recipe
 from autocompress.runtimes.protocol import ExecutedOp
@@ -16,6 +16,7 @@ from autocompress.search.attribution import attribute_ops, is_boundary
 from autocompress.search.boundaries import Boundary, find_boundaries
 from autocompress.search.prices import OPTIONS, ConversionPrice, LatencyPrices
 from autocompress.search.regions import Region
+from autocompress.search.sizes import fit_sizes
 
 ExecutedOps = Sequence[ExecutedOp]
 
@@ -27,28 +28,35 @@ class Probe:
     Attributes:
         options: position in ``OPTIONS`` of each region.
         ops: the executed graph.
+        size_bytes: of the candidate's file.
     """
 
     options: tuple[int, ...]
     ops: ExecutedOps
+    size_bytes: int = 0
 
 
 def probe_recipes(
-    regions: Sequence[Region], config: QuantizeConfig, *, dynamic: bool
+    regions: Sequence[Region], config: QuantizeConfig, precisions: Sequence[str] = PRECISIONS
 ) -> dict[str, tuple[tuple[int, ...], Recipe]]:
-    """The candidates to look at: all float, all int8, all dynamic (where possible) and two that alternate.
+    """The candidates to look at: all float, two that alternate, and all in each precision as far as possible.
+
+    Args:
+        regions: the regions of the model.
+        config: the scheme.
+        precisions: those in play; without int8 nothing alternates.
 
     Returns:
         name -> (options of the regions, recipe).
     """
-    wanted: dict[str, list[str]] = {
-        FP32: [FP32] * len(regions),
-        INT8: [INT8] * len(regions),
-        "even": [INT8 if i % 2 == 0 else FP32 for i in range(len(regions))],
-        "odd": [INT8 if i % 2 == 1 else FP32 for i in range(len(regions))],
-    }
-    if dynamic:
-        wanted[INT8_DYNAMIC] = [INT8_DYNAMIC if INT8_DYNAMIC in r.options else FP32 for r in regions]
+    wanted: dict[str, list[str]] = {FP32: [FP32] * len(regions)}
+    if INT8 in precisions:
+        wanted[INT8] = [INT8] * len(regions)
+        wanted["even"] = [INT8 if i % 2 == 0 else FP32 for i in range(len(regions))]
+        wanted["odd"] = [INT8 if i % 2 == 1 else FP32 for i in range(len(regions))]
+    for precision in OPTIONS:
+        if precision in precisions and precision not in wanted and any(precision in r.options for r in regions):
+            wanted[precision] = [precision if precision in r.options else FP32 for r in regions]
     return {
         name: (tuple(OPTIONS.index(o) for o in options), Recipe(with_options(config, regions, options)))
         for name, options in wanted.items()
@@ -75,14 +83,14 @@ def fit_prices(
     Args:
         builder: gives the prepared model.
         regions: its regions.
-        probes: from ``look``; "fp32" and "int8" must be there.
+        probes: name -> candidate, as ``probe_recipes`` names them; "fp32" must be there.
         estimator: prices executed operators.
         elements: tensor -> number of elements.
     """
     boundaries = find_boundaries(builder.prepared, regions, builder.rules, elements)
     region_us = np.full((len(regions), len(OPTIONS)), np.inf)
     fixed_us = 0.0
-    for name in (FP32, INT8, INT8_DYNAMIC):
+    for name in OPTIONS:
         if name not in probes:
             continue
         costs, outside = _region_costs(probes[name], regions, estimator)
@@ -92,9 +100,10 @@ def fit_prices(
         if name == FP32:
             fixed_us = outside
     conversions = _conversion_prices(probes, boundaries, estimator)
-    int8_estimate = estimator.estimate(probes[INT8].ops)
     fp32_estimate = estimator.estimate(probes[FP32].ops)
+    int8_estimate = estimator.estimate(probes[INT8].ops) if INT8 in probes else fp32_estimate
     half = (int8_estimate.interval90_ms.high - int8_estimate.interval90_ms.low) / 2
+    region_bytes, fixed_bytes = fit_sizes(builder.prepared, regions, probes)
     return LatencyPrices(
         regions=tuple(regions),
         region_us=region_us,
@@ -106,6 +115,8 @@ def fit_prices(
         relative_error=max(half / int8_estimate.latency_ms, 0.03),
         coverage=(int8_estimate.coverage + fp32_estimate.coverage) / 2,
         nodes=int8_estimate.nodes,
+        region_bytes=region_bytes,
+        fixed_bytes=fixed_bytes,
     )
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from autocompress.measurement import EstimatedLatency
 from autocompress.passes.quantize import QuantizeConfig
 from autocompress.recipe.recipe import Recipe
 from autocompress.search.accuracy_predictor import AccuracyPredictor
@@ -22,6 +23,7 @@ from autocompress.search.features import RecipeFeatures
 from autocompress.search.pareto import improvements
 from autocompress.search.prices import OPTIONS, LatencyPrices
 from autocompress.search.regions import Region
+from autocompress.search.surcharge import choices_of
 
 _BATCH = 16
 IntArray = npt.NDArray[np.int64]
@@ -38,7 +40,7 @@ class Proposal:
         drop: predicted accuracy drop.
         drop_deviation: standard deviation of that prediction.
         latency_ms: estimated latency.
-        origin: "seed", "screen" or "explore".
+        origin: "seed", "screen", "explore" or "polish".
     """
 
     recipe: Recipe
@@ -50,7 +52,13 @@ class Proposal:
 
 
 class Scorer:
-    """Scores recipes by the latency prices and the accuracy predictor."""
+    """Scores recipes by the latency prices and the accuracy predictor.
+
+    Attributes:
+        prices: additive latency prices.
+        known: what the predictor's features are made from.
+        predictor: of the accuracy drop.
+    """
 
     def __init__(
         self,
@@ -61,7 +69,7 @@ class Scorer:
     ) -> None:
         self._regions = tuple(regions)
         self.prices = prices
-        self._features = features
+        self.known = features
         self.predictor = predictor
 
     def options(self, recipes: Sequence[Recipe]) -> IntArray:
@@ -70,13 +78,34 @@ class Scorer:
 
     def features(self, recipes: Sequence[Recipe]) -> FloatArray:
         """Feature rows of recipes."""
-        configs = [recipe.quantize or QuantizeConfig() for recipe in recipes]
-        return self._features.rows(self.options(recipes), configs)
+        return self.known.rows(self.options(recipes), recipes)
+
+    def price_ms(self, recipes: Sequence[Recipe]) -> FloatArray:
+        """Estimated latency of recipes, of shape (recipes,)."""
+        return self.prices.price_ms(self.options(recipes)) + self.added_us(recipes) * self.prices.scale / 1e3
+
+    def added_us(self, recipes: Sequence[Recipe]) -> FloatArray:
+        """What the choices of recipes that cost time add, before the prices' scale, of shape (recipes,)."""
+        added = np.zeros(len(recipes))
+        if not self.prices.surcharges:
+            return added
+        made = [choices_of(recipe) for recipe in recipes]
+        options = self.options(recipes)
+        plain = self.prices.price_ms(options)
+        for choices in dict.fromkeys(made):
+            own = np.array([choices == others for others in made])
+            added[own] = self.prices.under(choices).price_ms(options[own]) - plain[own]
+        return np.asarray(np.nan_to_num(added) * 1e3 / self.prices.scale)
+
+    def estimate(self, recipe: Recipe) -> EstimatedLatency:
+        """Estimated latency of one recipe, with its interval."""
+        options = [int(option) for option in self.options([recipe])[0]]
+        return self.prices.under(choices_of(recipe)).estimate(options)
 
     def score(self, recipes: Sequence[Recipe]) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Predicted drop, its deviation and the estimated latency in ms, each of shape (recipes,)."""
         mean, deviation = self.predictor.predict(self.features(recipes))
-        return mean, deviation, self.prices.price_ms(self.options(recipes))
+        return mean, deviation, self.price_ms(recipes)
 
     def propose(self, encoding: Encoding, params: Sequence[Params], origin: str) -> list[Proposal]:
         """Recipes with their scores."""

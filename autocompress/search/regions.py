@@ -41,7 +41,7 @@ class Region:
     @property
     def options(self) -> tuple[str, ...]:
         """Precisions it can have, FP32 first."""
-        return self.main.options
+        return self.main.all_options
 
     @property
     def outputs(self) -> frozenset[str]:

@@ -36,6 +36,45 @@ class BaselineResult:
 
 
 @dataclass(frozen=True)
+class ProbeResult:
+    """A candidate that was looked at, not run.
+
+    Attributes:
+        ops: as the runtime executes it.
+        size_bytes: of its file.
+    """
+
+    ops: tuple[ExecutedOp, ...]
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class EqualizationResult:
+    """What an equalization does to the model.
+
+    Attributes:
+        contents: identifies what it changes; empty where it changes nothing.
+        inserted: operators that it adds.
+    """
+
+    contents: str
+    inserted: int
+
+
+@dataclass(frozen=True)
+class ReconstructionResult:
+    """What rounding by reconstruction did.
+
+    Attributes:
+        layers: whose weights were rounded anew.
+        improved: of them, those whose output is nearer to the original's than with nearest rounding.
+    """
+
+    layers: int
+    improved: int
+
+
+@dataclass(frozen=True)
 class DamageResult:
     """Label-free output damage of one candidate.
 

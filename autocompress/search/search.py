@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from autocompress.search import explore, seeding, stages
+from autocompress.search import explore, schemes, seeding, stages
+from autocompress.search.polish import polish
 from autocompress.search.state import SearchState
 from autocompress.search.verify import Outcome, conclude, verify
 
 _EARLY_FINALISTS = 2
+# Sensitivities are measured again under another equalization while no more than this of the time is used.
+_RENEWAL_DEADLINE = 0.3
 
 
 def run_search(state: SearchState) -> Outcome:
@@ -20,16 +23,22 @@ def run_search(state: SearchState) -> Outcome:
         stages.measure_baseline(state)
         stages.calibrate(state)
         stages.price(state)
-        stages.screen(state)
+        schemes.price_choices(state)
+        schemes.equalize(state)
+        schemes.screen(state)
         stages.set_up_whole_model(state)
         explore.evaluate(state, seeding.propose_whole_model(state), "evaluate first candidates")
         _verify_early(state)
         if not state.interrupted and not explore.out_of_allowance(state):
             stages.sense(state)
+            in_time = state.settings.deterministic or not state.stopwatch.used(_RENEWAL_DEADLINE)
+            if schemes.refine(state) and in_time:
+                stages.sense(state)
             explore.refit(state)
             explore.evaluate(state, seeding.propose_ladder(state), "evaluate seeds")
             _verify_early(state)
             explore.explore(state)
+            polish(state)
     except KeyboardInterrupt:
         if state.scorer is None or not state.ledger.complete:
             raise

@@ -7,29 +7,33 @@ from dataclasses import replace
 
 import numpy as np
 
-from autocompress.passes.quantize import FP32, INT8, QuantizeConfig
+from autocompress.passes.quantize import FP32, INT8
 from autocompress.recipe.recipe import Recipe
+from autocompress.search.encoding import allowed_options
 from autocompress.search.prices import OPTIONS
 from autocompress.search.probes import with_options
 from autocompress.search.proposals import Proposal
 from autocompress.search.seeds import LadderProblem, Rung, ladder
 from autocompress.search.state import SearchState
+from autocompress.search.surcharge import choices_of
 
 # Rungs aim a little below the target, because a price is not a measurement.
 _MARGIN = 0.02
 # Latencies nearer to each other than this are not told apart.
 _CLOSE = 0.015
+# What is wanted small may be a little slower than the original.
+_SLACK = 1.05
 
 
 def propose_whole_model(state: SearchState) -> list[Proposal]:
     """The first trials of every study: the least damaging schemes on the whole model, and the fastest assignment."""
-    kept = [_in_space(state, s.config) for s in state.screened[: state.settings.space.screen]]
+    kept = [_in_space(state, s.recipe) for s in state.screened[: state.settings.space.screen]]
     if state.settings.space.per == "unit":
-        assert state.damage is not None and state.prices is not None
-        rung = LadderProblem(state.prices, state.damage).fastest()
+        assert state.scheme is not None
+        rung = _problem(state).fastest()
         state.fastest = rung.options
-        kept.insert(1, _with_options(state, state.screened[0].config, rung))
-    recipes = {recipe.hash: recipe for recipe in map(Recipe, kept)}
+        kept.insert(1, _with_options(state, state.scheme, rung))
+    recipes = {recipe.hash: recipe for recipe in kept}
     return _as_proposals(state, list(recipes.values()), "screen")
 
 
@@ -37,23 +41,54 @@ def propose_ladder(state: SearchState) -> list[Proposal]:
     """Recipes from integer programming, around the target where there is one."""
     if state.settings.space.per != "unit":
         return []
-    best = state.screened[0].config
-    recipes = [Recipe(_with_options(state, best, rung)) for rung in _rungs(state)]
+    assert state.scheme is not None
+    recipes = [_with_options(state, state.scheme, rung) for rung in _rungs(state)]
     return _as_proposals(state, recipes, "seed")
 
 
-def _rungs(state: SearchState) -> list[Rung]:
-    assert state.damage is not None and state.prices is not None
-    problem = LadderProblem(state.prices, state.damage)
-    unlimited = float(state.prices.price_ms(np.zeros((1, len(state.regions)), np.int64))[0])
-    fastest = fastest_ms(state)
+def middle_rung(state: SearchState) -> Rung | None:
+    """The assignment on which schemes are compared: at the target, else half-way between fastest and float."""
+    problem, fastest = _problem(state), fastest_ms(state)
     target = state.steering.latency_ms
+    if target is None or target <= fastest:
+        target = (fastest * _float_ms(state)) ** 0.5
+    return problem.solve(target * (1 - _MARGIN)) or problem.solve(target)
+
+
+def _problem(state: SearchState) -> LadderProblem:
+    """The integer program under the scheme's equalization."""
+    assert state.damage is not None and state.prices is not None and state.scheme is not None
+    damage = np.where(allowed_options(state.regions, state.settings.space), state.damage, np.inf)
+    return LadderProblem(state.prices.under(choices_of(state.scheme)), damage)
+
+
+def _float_ms(state: SearchState) -> float:
+    assert state.prices is not None
+    return float(state.prices.price_ms(np.zeros((1, len(state.regions)), np.int64))[0])
+
+
+def _rungs(state: SearchState) -> list[Rung]:
+    problem = _problem(state)
+    unlimited, fastest = _float_ms(state), fastest_ms(state)
+    target = state.steering.latency_ms
+    if state.steering.size_bytes is not None:
+        return _rungs_by_size(problem, state.steering.size_bytes, unlimited if target is None else target)
     if target is None or target <= fastest:
         return ladder(problem, fastest * 1.01, unlimited, 7)
     limits = [fastest * 1.005, *(target * factor for factor in (1 - _MARGIN, 0.95, 0.9, 1.12, 1.3, 1.6))]
     found = [problem.solve(limit) for limit in limits]
     distinct = {rung.options: rung for rung in found if rung is not None}
     return list(distinct.values())
+
+
+def _rungs_by_size(problem: LadderProblem, size_bytes: float, latency_ms: float) -> list[Rung]:
+    """The least damaging assignments for sizes around the one asked for, and the smallest."""
+    limits = [size_bytes * factor for factor in (1 - _MARGIN, 0.95, 0.85, 1.0)]
+    smallest = problem.smallest_bytes()
+    if np.isfinite(smallest):
+        limits += [smallest * 1.001, (smallest * size_bytes) ** 0.5]
+    found = [problem.solve(latency_ms * _SLACK, size_limit_bytes=limit) for limit in limits]
+    return list({rung.options: rung for rung in found if rung is not None}.values())
 
 
 def fastest_ms(state: SearchState) -> float:
@@ -68,25 +103,23 @@ def fastest_ms(state: SearchState) -> float:
     return float(state.prices.price_ms(np.stack(rows).astype(np.int64)).min())
 
 
-def _with_options(state: SearchState, scheme: QuantizeConfig, rung: Rung) -> QuantizeConfig:
-    base = replace(scheme, precision=INT8, exceptions=())
-    return with_options(base, state.regions, [OPTIONS[option] for option in rung.options])
+def _with_options(state: SearchState, scheme: Recipe, rung: Rung) -> Recipe:
+    return _mixed(state, scheme, [OPTIONS[option] for option in rung.options])
 
 
-def _in_space(state: SearchState, config: QuantizeConfig) -> QuantizeConfig:
+def _mixed(state: SearchState, scheme: Recipe, options: Sequence[str]) -> Recipe:
+    assert scheme.quantize is not None
+    base = replace(scheme.quantize, precision=INT8, exceptions=())
+    return replace(scheme, quantize=with_options(base, state.regions, options))
+
+
+def _in_space(state: SearchState, scheme: Recipe) -> Recipe:
     """A whole-model scheme as the space writes it: with a precision per unit where the space has one."""
-    assert state.encoding is not None
-    recipe = state.encoding.to_recipe(state.encoding.to_params(Recipe(_spelled_out(state, config))))
-    assert recipe.quantize is not None
-    return recipe.quantize
-
-
-def _spelled_out(state: SearchState, config: QuantizeConfig) -> QuantizeConfig:
-    if state.settings.space.per == "model":
-        return config
-    base = replace(config, precision=INT8, exceptions=())
-    options = [config.precision if config.precision in r.options else FP32 for r in state.regions]
-    return with_options(base, state.regions, options)
+    assert state.encoding is not None and scheme.quantize is not None
+    if state.settings.space.per == "unit":
+        precision = scheme.quantize.precision
+        scheme = _mixed(state, scheme, [precision if precision in r.options else FP32 for r in state.regions])
+    return state.encoding.to_recipe(state.encoding.to_params(scheme))
 
 
 def _as_proposals(state: SearchState, recipes: Sequence[Recipe], origin: str) -> list[Proposal]:
@@ -104,7 +137,6 @@ def propose_between(state: SearchState) -> list[Proposal]:
     """
     if state.settings.space.per != "unit" or state.steering.latency_ms is not None:
         return []
-    assert state.damage is not None and state.prices is not None
     trials = state.ledger.complete
     limit = state.steering.accuracy_drop
     within = [state.latency_ms(t) for t in trials if t.evaluated.drop.drop <= limit and not t.evaluated.stopped_early]
@@ -112,7 +144,8 @@ def propose_between(state: SearchState) -> list[Proposal]:
     fast_ms = max((ms for ms in map(state.latency_ms, trials) if ms < slow_ms), default=fastest_ms(state))
     if fast_ms >= slow_ms * (1 - _CLOSE):
         return []
-    rung = LadderProblem(state.prices, state.damage).solve((slow_ms * fast_ms) ** 0.5)
+    rung = _problem(state).solve((slow_ms * fast_ms) ** 0.5)
     if rung is None:
         return []
-    return _as_proposals(state, [Recipe(_with_options(state, state.screened[0].config, rung))], "seed")
+    assert state.scheme is not None
+    return _as_proposals(state, [_with_options(state, state.scheme, rung)], "seed")

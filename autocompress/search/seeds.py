@@ -60,10 +60,21 @@ class LadderProblem:
         self._allowed = np.isfinite(damage) & np.isfinite(prices.region_us)
         self._build()
 
-    def solve(self, latency_limit_ms: float, time_limit_s: float = 5.0) -> Rung | None:
-        """The least damaging assignment within the limit, or None where there is none."""
+    def solve(
+        self, latency_limit_ms: float, time_limit_s: float = 5.0, *, size_limit_bytes: float = np.inf
+    ) -> Rung | None:
+        """The least damaging assignment within the limits, or None where there is none."""
         limit_us = latency_limit_ms * 1e3 / self._prices.scale - self._prices.fixed_us
-        return None if limit_us <= 0 else self._solve(self._objective, limit_us, time_limit_s)
+        if limit_us <= 0:
+            return None
+        return self._solve(self._objective, limit_us, time_limit_s, size_limit_bytes - self._prices.fixed_bytes)
+
+    def smallest_bytes(self) -> float:
+        """Size of the smallest file that any assignment gives; inf where sizes are not known."""
+        sizes = self._prices.region_bytes
+        if sizes is None:
+            return np.inf
+        return float(np.where(self._allowed, sizes, np.inf).min(axis=1).sum() + self._prices.fixed_bytes)
 
     def fastest(self, time_limit_s: float = 5.0) -> Rung:
         """The assignment of least latency."""
@@ -71,13 +82,17 @@ class LadderProblem:
         assert found is not None, "leaving everything in float is always possible"
         return found
 
-    def _solve(self, objective: FloatArray, limit_us: float, time_limit_s: float) -> Rung | None:
+    def _solve(
+        self, objective: FloatArray, limit_us: float, time_limit_s: float, limit_bytes: float = np.inf
+    ) -> Rung | None:
         from scipy.optimize import Bounds, LinearConstraint, milp
 
         rows = [
             LinearConstraint(self._one_option, 1.0, 1.0),
             LinearConstraint(self._latency_us[None, :], -np.inf, limit_us),
         ]
+        if np.isfinite(limit_bytes) and self._prices.region_bytes is not None:
+            rows.append(LinearConstraint(self._bytes[None, :], -np.inf, limit_bytes))
         if self._links.shape[0]:
             rows.append(LinearConstraint(self._links, -np.inf, self._link_limits))
         result = milp(
@@ -111,9 +126,14 @@ class LadderProblem:
         self._latency_us = np.concatenate([finite_us.ravel(), quantize, dequantize])
         # The latency term only breaks ties between equally damaging assignments.
         tie = 1e-6 * self._latency_us / max(float(self._latency_us.max()), 1e-9)
-        self._objective = np.concatenate([finite_damage.ravel() / scale, np.zeros(2 * n_t)]) + tie
+        # Scaled up, because the solver takes differences below its tolerance for none.
+        self._objective = 1e3 * (np.concatenate([finite_damage.ravel() / scale, np.zeros(2 * n_t)]) + tie)
         self._upper = np.concatenate([self._allowed.ravel().astype(float), np.ones(2 * n_t)])
         self._integrality = np.concatenate([np.ones(n_x), np.zeros(2 * n_t)])
+        sizes = prices.region_bytes
+        self._bytes = np.zeros(self._size)
+        if sizes is not None:
+            self._bytes[:n_x] = np.where(self._allowed, sizes, 0.0).ravel()
         one = lil_matrix((self._units, self._size))
         for u in range(self._units):
             one[u, u * self._options : (u + 1) * self._options] = 1.0

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
-from autocompress.passes.quantize import FP32, QuantizeConfig
+from autocompress.passes.quantize import FP32, INT8, QuantizeConfig
 from autocompress.recipe.recipe import Recipe
 from autocompress.search import tasks
 from autocompress.search.prices import OPTIONS
@@ -21,7 +22,7 @@ _BATCH = 4
 def measure_sensitivity(
     executor: Executor,
     regions: Sequence[Region],
-    scheme: QuantizeConfig,
+    scheme: Recipe,
     precisions: Sequence[str],
     samples: int,
     advance: Callable[[int], None],
@@ -32,7 +33,7 @@ def measure_sensitivity(
     Args:
         executor: runs the tasks.
         regions: the regions of the model.
-        scheme: scheme to quantize with.
+        scheme: to equalize and quantize with; its precisions do not count.
         precisions: precisions in play.
         samples: how many samples of the search part to use.
         advance: called with the number of measurements finished.
@@ -54,7 +55,7 @@ def measure_sensitivity(
     pending = []
     for start in range(0, len(ordered), _BATCH):
         pairs = ordered[start : start + _BATCH]
-        recipes = [Recipe(_alone(regions, i, precision, scheme)) for i, precision in pairs]
+        recipes = [_alone(regions, i, precision, scheme) for i, precision in pairs]
         pending.append((pairs, executor.submit(tasks.damages, recipes, samples)))
     for pairs, future in pending:
         if out_of_time():
@@ -66,11 +67,12 @@ def measure_sensitivity(
     return _filled(damage, wanted)
 
 
-def _alone(regions: Sequence[Region], position: int, precision: str, scheme: QuantizeConfig) -> QuantizeConfig:
+def _alone(regions: Sequence[Region], position: int, precision: str, scheme: Recipe) -> Recipe:
     precisions: dict[str, str] = {}
     for i, region in enumerate(regions):
         precisions |= region.precisions(precision if i == position else FP32)
-    return scheme.with_precisions(precisions)
+    config = replace(scheme.quantize or QuantizeConfig(), precision=INT8, exceptions=())
+    return replace(scheme, quantize=config.with_precisions(precisions))
 
 
 def _filled(damage: FloatArray, wanted: Sequence[tuple[int, str]]) -> FloatArray:

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from autocompress.errors import ConfigError
+from autocompress.passes.equalize.step import EQUALIZATIONS
 from autocompress.passes.quantize import PRECISIONS
+from autocompress.passes.reconstruct import METHODS
 
 SCHEME_CHOICES: dict[str, tuple[object, ...]] = {
     "activation_dtype": ("uint8", "int8"),
@@ -19,6 +21,18 @@ SCHEME_CHOICES: dict[str, tuple[object, ...]] = {
     "weight_granularity": ("per_channel", "per_tensor"),
     "weight_range": ("abs_max", "mse"),
     "bias_correction": (True, False),
+    "product_results": ("int8", "float"),
+    "scope": ("all", "weighted"),
+    "float_ends": ("none", "first", "last", "both"),
+    "block_size": (32, 64, 128),
+    "weight_only_symmetric": (True, False),
+    "weight_only_activations": ("float32", "int8"),
+    "float_storage": ("float32", "float16"),
+}
+NONE = "none"
+STEP_CHOICES: dict[str, tuple[object, ...]] = {
+    "equalization": tuple(EQUALIZATIONS),
+    "reconstruction": (NONE, *METHODS),
 }
 
 
@@ -31,6 +45,8 @@ class SearchSpace:
         description: one sentence for people.
         scheme: field of the quantization step -> allowed values; one value per recipe.
         precision: precisions that a unit may have.
+        equalization: names of the equalizations that a recipe may begin with (see ``EQUALIZATIONS``); "none" first.
+        reconstruction: methods that the best candidates' weights are rounded with in the end; "none" first.
         per: "unit" (each unit has a precision of its own) or "model" (all units that can share one).
         proposals_per_build: how many proposals are scored by the predictors for each candidate that is built.
         screen: how many schemes are kept after screening by output damage.
@@ -43,6 +59,8 @@ class SearchSpace:
     per: str
     proposals_per_build: int = 48
     screen: int = 3
+    equalization: tuple[str, ...] = ("none",)
+    reconstruction: tuple[str, ...] = ("none",)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form."""
@@ -79,11 +97,13 @@ def parse_space(name: str, document: Mapping[str, Any]) -> SearchSpace:
         ConfigError: naming the key or value that is not known.
     """
     where = f"search space {name!r}"
-    _known_keys(document, ("description", "scheme", "precision", "search"), where)
+    _known_keys(document, ("description", "scheme", "precision", "steps", "search"), where)
     scheme = _section(document, "scheme", where)
     _known_keys(scheme, tuple(SCHEME_CHOICES), f"{where}, scheme")
     precision = _section(document, "precision", where)
     _known_keys(precision, ("options", "per"), f"{where}, precision")
+    steps = _section(document, "steps", where)
+    _known_keys(steps, tuple(STEP_CHOICES), f"{where}, steps")
     search = _section(document, "search", where)
     _known_keys(search, ("proposals_per_build", "screen"), f"{where}, search")
     per = str(precision.get("per", "model"))
@@ -101,6 +121,13 @@ def parse_space(name: str, document: Mapping[str, Any]) -> SearchSpace:
         ),
         per=per,
         proposals_per_build=_positive(search.get("proposals_per_build", 48), f"{where}, search.proposals_per_build"),
+        # Leaving a step out is always possible.
+        **{
+            key: tuple(
+                dict.fromkeys([NONE, *map(str, _values(steps.get(key, NONE), allowed, f"{where}, steps.{key}"))])
+            )
+            for key, allowed in STEP_CHOICES.items()
+        },
         screen=_positive(search.get("screen", 3), f"{where}, search.screen"),
     )
 

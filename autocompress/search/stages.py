@@ -9,36 +9,29 @@ import numpy as np
 import numpy.typing as npt
 
 from autocompress.errors import CandidateFailed, NothingToCompress
-from autocompress.passes.quantize import FP32, INT8, INT8_DYNAMIC, QuantizeConfig
+from autocompress.passes.quantize import FP32, INT8, QuantizeConfig
 from autocompress.recipe.recipe import Recipe
 from autocompress.runtimes.protocol import ExecutedOp
 from autocompress.search import tasks
 from autocompress.search.accuracy_predictor import AccuracyPredictor
+from autocompress.search.affordable import affordable_samples
 from autocompress.search.budget import make_budget
 from autocompress.search.encoding import Encoding
+from autocompress.search.equalizations import EQUALIZATION
 from autocompress.search.features import RecipeFeatures, scheme_key
 from autocompress.search.prices import OPTIONS
 from autocompress.search.probes import Probe, fit_prices, probe_recipes
 from autocompress.search.proposals import Scorer
-from autocompress.search.screening import (
-    KERNEL_FIELDS,
-    Screened,
-    best_schemes,
-    dynamic_schemes,
-    kernel_choices,
-    schemes,
-)
+from autocompress.search.screening import KERNEL_FIELDS, kernel_choices
 from autocompress.search.sensitivity import measure_sensitivity
 from autocompress.search.settings import COMMAND, ESTIMATE
 from autocompress.search.state import SearchState
 
 _KERNEL_TOLERANCE = 1.05
 _MUCH_COVERAGE = 0.5  # less than this from another device's table is worth a word
-_SCREEN_SAMPLES = (32, 16, 8, 4)
-_DAMAGE_SHARE = 0.1
 _PROFILE_S = 20.0
 _SENSITIVITY_SAMPLES = (16, 8, 4)
-_SENSITIVITY_DEADLINE = 0.4
+_SENSITIVITY_DEADLINE = 0.5
 
 
 def measure_baseline(state: SearchState) -> None:
@@ -98,7 +91,9 @@ def calibrate(state: SearchState) -> None:
     """Collects the statistics of every unit's tensors in one pass over the calibration part."""
     state.progress.stage("calibrate")
     with state.stopwatch.stage("calibrate"):
-        state.elements = state.executor.submit(tasks.calibrate, state.builder.quantizer.tensors).result()
+        begin_s = state.stopwatch.elapsed_s
+        state.elements = state.executor.submit(tasks.calibrate).result()
+        state.calibration_s = state.stopwatch.elapsed_s - begin_s
 
 
 def price(state: SearchState) -> None:
@@ -110,19 +105,20 @@ def price(state: SearchState) -> None:
         kernel = min(kernels, key=lambda row: row[1])
         state.in_play = _kernels_in_play(kernels, kernel[1])
         config = QuantizeConfig(precision=INT8, **kernel[0])  # type: ignore[arg-type]
-        dynamic = any(INT8_DYNAMIC in unit.options for unit in state.units)
-        recipes = probe_recipes(state.regions, config, dynamic=dynamic)
+        recipes = probe_recipes(state.regions, config, state.settings.space.precision)
         for recipe in (None, *(recipe for _, recipe in recipes.values())):
             _profile(state, recipe)
-        probes = {
-            name: Probe(options, state.executor.submit(tasks.executed, recipe).result())
-            for name, (options, recipe) in recipes.items()
-        }
+        probes = {name: _probe(state, *recipe) for name, recipe in recipes.items()}
         _estimate_baseline(state)
         assert state.estimator is not None
         prices = fit_prices(state.builder, state.regions, probes, state.estimator, state.elements)
         state.prices = prices.with_factors(np.full(len(OPTIONS) + 2, state.anchor), 1.0)
-        _say_what_is_unknown(state, [*state.baseline_ops, *probes[INT8].ops])
+        _say_what_is_unknown(state, [*state.baseline_ops, *(op for probe in probes.values() for op in probe.ops)])
+
+
+def _probe(state: SearchState, options: tuple[int, ...], recipe: Recipe) -> Probe:
+    found = state.executor.submit(tasks.probe, recipe).result()
+    return Probe(options, found.ops, found.size_bytes)
 
 
 def _profile(state: SearchState, recipe: Recipe | None) -> None:
@@ -133,41 +129,16 @@ def _profile(state: SearchState, recipe: Recipe | None) -> None:
             state.notice(f"operators that no table has were not timed: {refusal}")
 
 
-def screen(state: SearchState) -> None:
-    """Compares whole-model candidates of every scheme still in play by their output damage."""
-    space = state.settings.space
-    kernels = [k for k in kernel_choices(space) if all(k[f] in state.in_play.get(f, (k[f],)) for f in KERNEL_FIELDS)]
-    listed = schemes(space, kernels) if INT8 in space.precision else []
-    listed += dynamic_schemes(space, kernels) if any(INT8_DYNAMIC in u.options for u in state.units) else []
-    state.progress.stage("screen schemes", total=len(listed))
-    with state.stopwatch.stage("search"):
-        samples = _affordable_samples(state, len(listed), _SCREEN_SAMPLES)
-        futures = [(c, state.executor.submit(tasks.damages, [Recipe(c)], samples)) for c in listed]
-        screened = []
-        for config, future in futures:
-            try:
-                screened.append(Screened(config, future.result()[0].damage))
-                state.screened_count += 1
-            except CandidateFailed as error:
-                state.notice(f"scheme {scheme_key(config)} was left out: {error}")
-            state.progress.advance()
-    if not screened:
-        raise NothingToCompress("no int8 scheme of the search space runs on this model; it is left unchanged")
-    state.screened = best_schemes(screened, len(screened))
-
-
 def set_up_whole_model(state: SearchState) -> None:
     """Sets up the predictors before sensitivities are known: each unit has an even share of the damage."""
     best = state.screened[0]
     state.damage = _even_damage(state, best.damage)
-    _keep_best_schemes(state)
     _set_up_predictors(state, best.damage)
 
 
 def sense(state: SearchState) -> None:
-    """Measures the sensitivity of each unit under the best static scheme, where units are chosen one by one."""
-    best = next((s for s in state.screened if s.config.precision == INT8), state.screened[0])
-    scheme = replace(best.config, precision=INT8, exceptions=())
+    """Measures the sensitivity of each unit under the scheme of the search, where units are chosen one by one."""
+    assert state.scheme is not None
     if state.settings.space.per == "unit":
         precisions = set(state.settings.space.precision) - {FP32}
         wanted = sum(len(precisions & set(r.options)) for r in state.regions)
@@ -177,23 +148,28 @@ def sense(state: SearchState) -> None:
             state.damage = measure_sensitivity(
                 state.executor,
                 state.regions,
-                scheme,
+                state.scheme,
                 state.settings.space.precision,
-                _affordable_samples(state, wanted, _SENSITIVITY_SAMPLES),
+                affordable_samples(state, wanted, _SENSITIVITY_SAMPLES),
                 state.progress.advance,
                 lambda: not deterministic and state.stopwatch.used(_SENSITIVITY_DEADLINE),
             )
         state.sensitivity_measured = True
-        _set_up_predictors(state, best.damage)
+        damage = next((s.damage for s in state.screened if s.recipe == state.scheme), state.screened[0].damage)
+        _set_up_predictors(state, damage)
 
 
 def _set_up_predictors(state: SearchState, scheme_damage: float) -> None:
     """Makes the scorer from prices, sensitivities and screening."""
-    assert state.damage is not None and state.prices is not None
-    relative = {scheme_key(s.config): s.damage / max(scheme_damage, 1e-12) for s in state.screened}
-    values = [(name, v) for name, allowed in state.settings.space.scheme.items() if len(allowed) > 1 for v in allowed]
+    assert state.damage is not None and state.prices is not None and state.scheme is not None
+    relative = {scheme_key(s.recipe): s.damage / max(scheme_damage, 1e-12) for s in reversed(state.screened)}
+    choices = {**state.settings.space.scheme, EQUALIZATION: state.equalizations}
+    values = [(name, value) for name, allowed in choices.items() if len(allowed) > 1 for value in allowed]
     features = RecipeFeatures(state.damage, values, relative)
     predictor = AccuracyPredictor(state.settings.seed, prior_scale=max(state.settings.max_accuracy_drop, 1e-3))
+    own = [s.damage for s in state.refined if scheme_key(s.recipe) == scheme_key(state.scheme)]
+    for screened in state.refined if own else ():
+        features.set_relative_damage(screened.recipe, screened.damage / max(own[0], 1e-12))
     state.scorer = Scorer(state.regions, state.prices, features, predictor)
 
 
@@ -206,24 +182,17 @@ def _say_what_is_unknown(state: SearchState, ops: Sequence[ExecutedOp]) -> None:
         )
 
 
-def _affordable_samples(state: SearchState, measurements: int, choices: tuple[int, ...]) -> int:
-    """The most samples per measurement that fit into a tenth of the time; a fixed number where no clock may steer."""
-    assert state.baseline is not None
-    if state.settings.deterministic or state.settings.timeout_s is None:
-        return choices[1]
-    allowed_s = _DAMAGE_SHARE * state.settings.timeout_s
-    once_s = measurements * state.baseline.run_s
-    return next((n for n in choices if n * once_s <= allowed_s), choices[-1])
-
-
 def _usable_kernels(state: SearchState) -> list[tuple[dict[str, object], float]]:
     """Each choice of integer kernels with the estimated time of the whole model in int8 under it."""
     listed = []
-    for kernel in kernel_choices(state.settings.space):
+    choices = kernel_choices(state.settings.space, state.builder.rules.weight_dtypes)
+    if choices and INT8 not in state.settings.space.precision:
+        return [(choices[0], 0.0)]  # what the kernels of static int8 decide, nobody asks
+    for kernel in choices:
         recipe = Recipe(QuantizeConfig(precision=INT8, **kernel))  # type: ignore[arg-type]
         try:
             _profile(state, recipe)
-            ops = state.executor.submit(tasks.executed, recipe).result()
+            ops = state.executor.submit(tasks.probe, recipe).result().ops
         except CandidateFailed as error:
             state.notice(f"integer kernels {kernel} were left out: {error}")
             continue
@@ -238,14 +207,6 @@ def _kernels_in_play(
 ) -> dict[str, tuple[object, ...]]:
     kept = [kernel for kernel, latency_ms in kernels if latency_ms <= fastest_ms * _KERNEL_TOLERANCE]
     return {name: tuple(dict.fromkeys(kernel[name] for kernel in kept)) for name in KERNEL_FIELDS}
-
-
-def _keep_best_schemes(state: SearchState) -> None:
-    """Narrows each scheme choice to the values that the best screened schemes use."""
-    static = [s for s in state.screened if s.config.precision == INT8] or state.screened
-    kept = static[: state.settings.space.screen]
-    for name in state.settings.space.scheme:
-        state.in_play[name] = tuple(dict.fromkeys(getattr(s.config, name) for s in kept))
 
 
 def _even_damage(state: SearchState, whole: float) -> npt.NDArray[np.float64]:

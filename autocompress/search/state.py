@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +16,9 @@ from autocompress.measurement import EstimatedLatency
 from autocompress.passes.quantize import Unit
 from autocompress.progress import Progress
 from autocompress.recipe.builder import CandidateBuilder
+from autocompress.recipe.recipe import Recipe
 from autocompress.search.budget import Budget
+from autocompress.search.equalizations import NONE
 from autocompress.search.regions import Region, find_regions
 from autocompress.search.results import BaselineResult
 from autocompress.search.settings import SearchSettings
@@ -45,6 +48,7 @@ class SearchState:
         progress: what the person watching sees.
         stopwatch: time per stage.
         command: times finalists, where the user gave a command for that.
+        folder: that workers share, or None.
         ledger: all trials.
         elements: tensor -> number of elements, at the shapes that count.
         baseline: the measured Baseline.
@@ -54,7 +58,12 @@ class SearchState:
         probed_prices: the same as they came from the probes; None until something was measured.
         encoding: parameters of the space.
         in_play: parameter -> values still in play after screening.
+        calibration_s: seconds that the calibration pass took.
+        equalize_from_s: when the first equalization was begun, in seconds from the start.
+        equalizations: those of the space that do something to this model; "none" is always among them.
         screened: whole-model schemes by damage, best first.
+        refined: schemes on one candidate with a precision for each region, best first.
+        scheme: the scheme with which regions are measured and assigned one by one.
         screened_count: how many whole-model candidates were built for screening.
         damage: of shape (regions, options); sensitivities.
         fastest: option per region of the fastest assignment, by the prices.
@@ -81,6 +90,7 @@ class SearchState:
     progress: Progress
     stopwatch: Stopwatch
     command: CommandTiming | None = None
+    folder: Path | None = None
     ledger: Ledger = field(default_factory=Ledger)
     elements: dict[str, int] = field(default_factory=dict)
     baseline: BaselineResult | None = None
@@ -90,7 +100,12 @@ class SearchState:
     probed_prices: LatencyPrices | None = None
     encoding: Encoding | None = None
     in_play: dict[str, tuple[object, ...]] = field(default_factory=dict)
+    calibration_s: float = 0.0
+    equalize_from_s: float = 0.0
+    equalizations: tuple[str, ...] = (NONE,)
     screened: list[Screened] = field(default_factory=list)
+    refined: list[Screened] = field(default_factory=list)
+    scheme: Recipe | None = None
     screened_count: int = 0
     damage: npt.NDArray[np.float64] | None = None
     fastest: tuple[int, ...] = ()

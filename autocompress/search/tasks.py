@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from autocompress.errors import CandidateFailed, MetricError, ModelError, RuntimeFailure
+from autocompress.errors import CandidateFailed, DataError, MetricError, ModelError, RecipeError, RuntimeFailure
 from autocompress.evaluate.chance import at_chance
 from autocompress.evaluate.damage import measure_damage
 from autocompress.evaluate.evaluation import Evaluation
@@ -18,11 +18,22 @@ from autocompress.evaluate.evaluator import evaluate as run_evaluation
 from autocompress.evaluate.sequential import StopRule
 from autocompress.evaluate.statistics import measure_drop
 from autocompress.files import write_bytes
-from autocompress.measurement import MeasuredSpeedup
+from autocompress.measurement import MeasuredDrop, MeasuredSpeedup
+from autocompress.recipe.packed import digest_of
 from autocompress.recipe.recipe import Recipe
+from autocompress.recipe.steps import STEP
 from autocompress.runtimes.protocol import ExecutedOp, Session
 from autocompress.runtimes.timing import measure_interleaved, time_session
-from autocompress.search.results import BaselineResult, DamageResult, EvaluationResult, VerificationResult
+from autocompress.search.progress_file import ProgressFile
+from autocompress.search.results import (
+    BaselineResult,
+    DamageResult,
+    EqualizationResult,
+    EvaluationResult,
+    ProbeResult,
+    ReconstructionResult,
+    VerificationResult,
+)
 from autocompress.search.settings import COMMAND
 from autocompress.search.workbench import Workbench, WorkbenchSpec
 
@@ -81,19 +92,43 @@ def baseline() -> BaselineResult:
     )
 
 
-def calibrate(tensors: Sequence[str]) -> dict[str, int]:
+def calibrate() -> dict[str, int]:
     """Runs the calibration pass and keeps its statistics; returns the elements per sample of each tensor."""
-    statistics = bench().calibrate(tensors)
+    statistics = bench().calibrate()
     return {name: values.count // max(values.samples, 1) for name, values in statistics.items()}
 
 
-def executed(recipe: Recipe) -> list[ExecutedOp]:
-    """A candidate as the runtime executes it.
+def probe(recipe: Recipe) -> ProbeResult:
+    """A candidate as the runtime executes it, and the size of its file.
 
     Raises:
         CandidateFailed: when it cannot be built or loaded.
     """
-    return _executed(bench().build(recipe)[0])
+    serialized, _ = bench().build(recipe)
+    return ProbeResult(tuple(_executed(serialized)), len(serialized))
+
+
+def equalize(recipe: Recipe) -> EqualizationResult:
+    """Equalizes the model and calibrates what changed, for all workers.
+
+    Raises:
+        CandidateFailed: when the model cannot be equalized, or has other units then.
+    """
+    tools = bench()
+    try:
+        payloads = tools.freezer.payloads(recipe)
+        form = tools.builder.form(recipe, payloads)
+        packed = STEP["equalize"].pack(payloads["equalize"])
+        changes = bool(packed.arrays or packed.document["unbounded"])
+        if changes:
+            tools.freezer.statistics(recipe)
+    except (RecipeError, ModelError, DataError, RuntimeFailure) as error:
+        raise CandidateFailed(str(error)) from error
+    options = {unit.name: unit.options for unit in tools.builder.quantizer.units}
+    if {unit.name: unit.options for unit in form.quantizer.units} != options:
+        raise CandidateFailed("the equalized model offers other units for quantization")
+    inserted = STEP["equalize"].stay_float(form.model, payloads["equalize"])
+    return EqualizationResult(f"{packed.document}{digest_of(packed.arrays)}" if changes else "", len(inserted))
 
 
 def executed_baseline() -> list[ExecutedOp]:
@@ -118,6 +153,26 @@ def profile(recipe: Recipe | None, budget_s: float) -> str | None:
         raise CandidateFailed(f"the runtime refused the candidate: {error}") from error
 
 
+def reconstruct(recipe: Recipe, deadline_s: float | None, told: Path | None) -> ReconstructionResult:
+    """Rounds the weights of a candidate by reconstruction and keeps them for all workers.
+
+    Args:
+        recipe: with a reconstruct step.
+        deadline_s: seconds to stay within.
+        told: file that says meanwhile how far it is.
+
+    Raises:
+        CandidateFailed: when the candidate cannot be built, or its weights cannot be rounded.
+    """
+    progress = None if told is None else ProgressFile(told)
+    try:
+        found = bench().freezer.reconstruct(recipe, progress=progress, deadline_s=deadline_s)
+    except (RecipeError, ModelError, DataError, RuntimeFailure) as error:
+        raise CandidateFailed(str(error)) from error
+    improved = sum(error.reconstructed < error.nearest for error in found.errors.values())
+    return ReconstructionResult(len(found.integers), improved)
+
+
 def damages(recipes: Sequence[Recipe], samples: int) -> list[DamageResult]:
     """Output damage of candidates on the first samples of the search part; infinite where outputs are not finite.
 
@@ -137,14 +192,14 @@ def evaluate(recipe: Recipe) -> EvaluationResult:
     serialized, build_s = tools.build(recipe)
     begin = time.perf_counter()
     session = tools.load(serialized)
-    found = _evaluation(session, "search", stop=_stop_rule(tools))
+    found, drop = _evaluation(session, "search", stop=_stop_rule(tools))
     part = tools.spec.split.search[: min(_DAMAGE_SAMPLES, found.n)]
     damage = measure_damage(session, tools.source, part, tools.reference).value
     speedup = _timed(session, _TRIAL_TIMING_S) if tools.spec.times else None
     ops = () if tools.spec.times else tuple(_executed(serialized))
     return EvaluationResult(
         accuracy=found.accuracy,
-        drop=measure_drop(_first(tools.baseline_evaluation("search"), found.n), found, tools.metric),
+        drop=drop,
         damage=damage,
         speedup=speedup,
         size_bytes=len(serialized),
@@ -164,10 +219,10 @@ def verify(recipe: Recipe) -> VerificationResult:
     tools = bench()
     serialized, _ = tools.build(recipe)
     session = tools.load(serialized)
-    found = _evaluation(session, "verification", stop=None)
+    found, drop = _evaluation(session, "verification", stop=None)
     return VerificationResult(
         accuracy=found.accuracy,
-        drop=measure_drop(tools.baseline_evaluation("verification"), found, tools.metric),
+        drop=drop,
         speedup=_timed(session, _VERIFY_TIMING_S) if tools.spec.times else None,
         size_bytes=len(serialized),
         ops=tuple(_executed(serialized)),
@@ -181,10 +236,12 @@ def _kept(serialized: bytes, recipe: Recipe) -> str:
     return str(path)
 
 
-def _evaluation(session: Session, part: str, stop: StopRule | None) -> Evaluation:
+def _evaluation(session: Session, part: str, stop: StopRule | None) -> tuple[Evaluation, MeasuredDrop]:
+    """A candidate on a part, and its drop against the original on the same samples."""
     tools = bench()
+    original = tools.baseline_evaluation(part)
     try:
-        return run_evaluation(
+        found = run_evaluation(
             session,
             tools.source,
             tools.indices(part),
@@ -193,6 +250,7 @@ def _evaluation(session: Session, part: str, stop: StopRule | None) -> Evaluatio
             stop=stop,
             left_out_groups=LEFT_OUT_GROUPS,
         )
+        return found, measure_drop(_first(original, found.n), found, tools.metric)
     except RuntimeFailure as error:
         raise CandidateFailed(f"the runtime failed while running the candidate: {error}") from error
     except MetricError as error:

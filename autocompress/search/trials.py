@@ -23,7 +23,7 @@ class Trial:
         number: position in the study, from 0.
         recipe: what was tried.
         params: its Optuna parameters.
-        origin: "seed", "screen" or "explore".
+        origin: "seed", "screen", "explore" or "polish".
         state: "complete" (evaluated), "pruned" (left out, with its cause) or "failed" (with its cause).
         predicted_drop: what the accuracy predictor said before it was built.
         predicted_deviation: standard deviation of that.

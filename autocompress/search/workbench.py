@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,11 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from autocompress.calibration.collect import collect
-from autocompress.calibration.outputs import ActivationSessions
 from autocompress.calibration.statistics import Statistics
 from autocompress.data import DataSpec, SampleSource, Split, open_source
-from autocompress.errors import CandidateFailed, RuntimeFailure
+from autocompress.errors import CandidateFailed, DataError, ModelError, RecipeError, RuntimeFailure
 from autocompress.evaluate.evaluation import Evaluation
 from autocompress.evaluate.evaluator import LEFT_OUT_GROUPS, evaluate_reference
 from autocompress.evaluate.metrics import Metric, resolve_metric
@@ -28,6 +26,8 @@ from autocompress.latency.journal import TableFile
 from autocompress.latency.profile import ProfileOutcome, profile_model
 from autocompress.latency.table import LatencyTable, TableHeader
 from autocompress.recipe.builder import CandidateBuilder
+from autocompress.recipe.calibration import CalibrationSamples
+from autocompress.recipe.freezer import Freezer
 from autocompress.recipe.recipe import Recipe
 from autocompress.runtimes import get_runtime
 from autocompress.runtimes.protocol import Session, SessionOptions
@@ -135,13 +135,14 @@ class Workbench:
         return open_source(self.spec.calibration, self.baseline_session.inputs)
 
     @cached_property
-    def statistics(self) -> Statistics:
-        """Calibration statistics, collected once per study."""
-        return Statistics.load(self._statistics_path)
-
-    @property
-    def _statistics_path(self) -> Path:
-        return Path(self.spec.folder) / "statistics.npz"
+    def freezer(self) -> Freezer:
+        """What recipes learn from the calibration part, once per study."""
+        samples = CalibrationSamples(
+            lambda model: self.runtime.load(model_bytes(model), self.options),
+            lambda: self.calibration_source,
+            self.spec.split.calibration.tolist(),
+        )
+        return Freezer(self.builder, samples, Path(self.spec.folder))
 
     @cached_property
     def timing_feeds(self) -> dict[str, Array]:
@@ -229,11 +230,13 @@ class Workbench:
         Raises:
             CandidateFailed: when the recipe does not fit the model.
         """
-        # Reading files is not part of building; it happens once per process.
-        builder, statistics = self.builder, self.statistics if recipe.quantize is not None else None
-        start = time.perf_counter()
-        frozen = builder.freeze(recipe, statistics)
-        serialized = model_bytes(builder.build(frozen))
+        try:
+            # Learning and reading files are not part of building; they happen once per study and process.
+            self.freezer.prepare(recipe)
+            start = time.perf_counter()
+            serialized = model_bytes(self.builder.build(self.freezer.freeze(recipe)))
+        except (RecipeError, ModelError, DataError) as error:
+            raise CandidateFailed(f"the candidate could not be built: {error}") from error
         return serialized, time.perf_counter() - start
 
     def load(self, serialized: bytes) -> Session:
@@ -248,15 +251,9 @@ class Workbench:
             raise CandidateFailed(f"the runtime refused the candidate: {error}") from error
         return session
 
-    def calibrate(self, tensors: Sequence[str]) -> Statistics:
-        """Runs the one calibration pass and keeps its statistics for every worker."""
-        sessions = ActivationSessions(
-            self.builder.prepared, lambda model: self.runtime.load(model_bytes(model), self.options)
-        )
-        statistics = collect(sessions, self.calibration_source, self.spec.split.calibration.tolist(), tensors)
-        statistics.save(self._statistics_path)
-        self.__dict__["statistics"] = statistics
-        return statistics
+    def calibrate(self) -> Statistics:
+        """Runs the one calibration pass over the original, folded, and keeps its statistics for every worker."""
+        return self.freezer.statistics(Recipe())
 
 
 def _of_size(array: Array, sizes: tuple[int, ...] | None) -> Array:

@@ -17,7 +17,7 @@ from autocompress.measurement import (
 )
 
 Status = Literal["running", "complete", "interrupted", "failed"]
-Origin = Literal["seed", "explore", "screen"]
+Origin = Literal["seed", "explore", "screen", "polish"]
 CandidateState = Literal["complete", "pruned", "failed"]
 Role = Literal["baseline", "best"]
 LatencyStatus = Literal["measured", "measured by command", "estimated, not verified"]
@@ -26,7 +26,7 @@ MEASURED: LatencyStatus = "measured"
 BY_COMMAND: LatencyStatus = "measured by command"
 NOT_VERIFIED: LatencyStatus = "estimated, not verified"
 STATUSES: tuple[Status, ...] = ("running", "complete", "interrupted", "failed")
-ORIGINS: tuple[Origin, ...] = ("seed", "explore", "screen")
+ORIGINS: tuple[Origin, ...] = ("seed", "explore", "screen", "polish")
 CANDIDATE_STATES: tuple[CandidateState, ...] = ("complete", "pruned", "failed")
 ROLES: tuple[Role, ...] = ("baseline", "best")
 
@@ -102,7 +102,8 @@ class CandidateRecord:
         trial: number of the Optuna trial.
         recipe_hash: identity of the choices.
         recipe: the recipe's steps; JSON-ready.
-        origin: "seed" (integer programming), "explore" (built after screening) or "screen" (priced only).
+        origin: "seed" (integer programming), "explore" (bred around others), "screen" (whole-model schemes) or
+            "polish" (reconstructed).
         state: as in Optuna.
         cause: why it was pruned or failed; None for complete trials.
         predicted_drop: accuracy predictor's answer, in the metric's own unit.

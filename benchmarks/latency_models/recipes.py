@@ -24,13 +24,12 @@ from collections.abc import Sequence
 
 import onnx
 
+from autocompress.api.variants import any_ranges
 from autocompress.errors import NothingToCompress
-from autocompress.passes.quantize import FP32, INT8, INT8_DYNAMIC, QuantizeConfig, QuantizePayload, Unit
+from autocompress.passes.quantize import FP32, INT8, INT8_DYNAMIC, QuantizeConfig, Unit
 from autocompress.recipe.builder import CandidateBuilder
 from autocompress.recipe.recipe import FrozenRecipe, Recipe
 from autocompress.search.regions import Region, find_regions
-
-_ANY_RANGE, _NONNEGATIVE_RANGE = (-4.0, 4.0), (0.0, 4.0)
 
 
 def candidate(builder: CandidateBuilder, recipe: str) -> onnx.ModelProto:
@@ -45,11 +44,11 @@ def candidate(builder: CandidateBuilder, recipe: str) -> onnx.ModelProto:
         raise NothingToCompress("the model has no operator that this runtime can run in int8")
     if recipe.startswith("dynamic") and not any(INT8_DYNAMIC in u.options for u in units):
         raise NothingToCompress("the model has no product that this runtime can quantize at run time")
-    ranges = {u.output: _NONNEGATIVE_RANGE if len(u.nodes) > 1 else _ANY_RANGE for u in units}
-    payload = QuantizePayload(ranges={**dict.fromkeys(builder.quantizer.tensors, _ANY_RANGE), **ranges})
     config = QuantizeConfig(activation_dtype="int8" if recipe == "int8_signed" else "uint8")
     config = config.with_precisions(precisions(recipe, units))
-    return builder.build(FrozenRecipe(Recipe(config), builder.fingerprint, builder.runtime, payload))
+    return builder.build(
+        FrozenRecipe(Recipe(config), builder.fingerprint, builder.runtime, {"quantize": any_ranges(builder)})
+    )
 
 
 def precisions(recipe: str, units: Sequence[Unit]) -> dict[str, str]:

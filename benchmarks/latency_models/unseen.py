@@ -37,7 +37,7 @@ def export_family(family: str, *, pruned: bool) -> onnx.ModelProto:
         warnings.simplefilter("ignore")
         module, example = definition(pruned)
         _settle_statistics(module, example)
-        model, _ = export_module(module, example, dynamic_batch=False)
+        model, _ = export_module(module, example, dynamic_shapes=False)
     return model
 
 

@@ -10,63 +10,11 @@ from pathlib import Path
 import end_to_end
 import numpy as np
 import onnx
-import peers
 import pytest
 from evalset_inputs import feeds, model_names, prepare, usual_samples
 from independent_check import Answers, paired_drop, score, time_both
-from onnx import TensorProto, helper, numpy_helper
+from tiny_evalset import BIAS, SCALE, classifier
 from watched_process import run_watched
-
-SCALE, BIAS = [0.02, 0.01], [-1.0, 0.5]
-
-
-@pytest.fixture
-def evalset(tmp_path: Path) -> Path:
-    """A classifier of 40 two-channel images whose labels are what it answers, but for 10 of them."""
-    folder = tmp_path / "evalset" / "tiny"
-    folder.mkdir(parents=True)
-    generator = np.random.default_rng(0)
-    onnx.save(_classifier(channels=64), str(folder / "model.onnx"))
-    x = generator.integers(0, 256, (40, 2, 16, 16), dtype=np.uint8)
-    np.savez(folder / "calib.npz", x=generator.integers(0, 256, (8, 2, 16, 16), dtype=np.uint8))
-    np.savez(folder / "eval.npz", x=x, y=np.zeros(40, np.int32))
-    meta = {
-        "task": "classification",
-        "inputs": [{"name": "image"}],
-        "preprocess": {"scale": SCALE, "bias": BIAS},
-        "measured": 75.0,
-    }
-    (folder / "meta.json").write_text(json.dumps(meta))
-    inputs = prepare(folder, tmp_path / "labelling")
-    import onnxruntime as ort
-
-    session = ort.InferenceSession(str(inputs.model), providers=["CPUExecutionProvider"])
-    y = session.run(None, feeds(inputs, inputs.data, ["image"]))[0].argmax(1).astype(np.int32)
-    y[:10] = (y[:10] + 1) % 4
-    np.savez(folder / "eval.npz", x=x, y=y)
-    return tmp_path / "evalset"
-
-
-def _classifier(channels: int) -> onnx.ModelProto:
-    generator = np.random.default_rng(1)
-
-    def weight(name: str, *shape: int) -> onnx.TensorProto:
-        return numpy_helper.from_array(generator.standard_normal(shape).astype(np.float32) * 0.1, name)
-
-    graph = helper.make_graph(
-        [
-            helper.make_node("Conv", ["image", "w1"], ["a"], kernel_shape=[3, 3], pads=[1] * 4),
-            helper.make_node("Relu", ["a"], ["b"]),
-            helper.make_node("Conv", ["b", "w2"], ["c"], kernel_shape=[3, 3], pads=[1] * 4),
-            helper.make_node("GlobalMaxPool", ["c"], ["d"]),
-            helper.make_node("Flatten", ["d"], ["logits"]),
-        ],
-        "tiny",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 2, 16, 16])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 4])],
-        [weight("w1", channels, 2, 3, 3), weight("w2", 4, channels, 3, 3)],
-    )
-    return helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
 
 
 def _program(folder: Path, body: str) -> str:
@@ -113,7 +61,7 @@ def test_scores_are_those_of_the_labels(evalset: Path, tmp_path: Path) -> None:
 def test_timing_tells_a_large_model_from_a_small_one(evalset: Path, tmp_path: Path) -> None:
     inputs = prepare(evalset / "tiny", tmp_path / "work")
     large = tmp_path / "large.onnx"
-    onnx.save(_classifier(channels=640), str(large))
+    onnx.save(classifier(channels=640), str(large))
     timing = time_both(large, inputs.model, inputs, seconds=0.5)
     assert timing["speedup"] > 2.0
     assert timing["speedup_ci95"][0] <= timing["speedup"] <= timing["speedup_ci95"][1]
@@ -149,16 +97,6 @@ def _run(evalset: Path, tmp_path: Path, body: str, code: int = 0, extra: Sequenc
     document = json.loads(output.read_text())
     assert document["benchmark"] == "end_to_end"
     return document["results"][0]
-
-
-def test_peers_quantize_and_are_scored(evalset: Path, tmp_path: Path) -> None:
-    output = tmp_path / "peers.json"
-    arguments = ["--evalset", str(evalset), "--output", str(output), "--methods", "minmax"]
-    assert peers.main([*arguments, "--timing-seconds", "0.3"]) == 0
-    (result,) = json.loads(output.read_text())["results"]
-    assert result["per_channel"]
-    assert abs(result["independent"]["accuracy"]["drop"]) <= 0.3
-    assert result["independent"]["accuracy"]["n"] == 40
 
 
 def test_a_folder_without_models_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

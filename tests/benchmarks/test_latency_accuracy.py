@@ -169,6 +169,7 @@ def test_nn_meter_counts_nothing_for_what_it_does_not_know(data: Path) -> None:
     assert baseline.predict_ms([known, strange]) == baseline.predict_ms([known]) > 0
 
 
+@pytest.mark.slow
 def test_a_whole_run(data: Path, tiny_models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     work, out = tmp_path / "work", tmp_path / "results.json"
     arguments = ["--sets", "C", "--only", "narrow,wide", "--models", str(tiny_models), "--out", str(out)]

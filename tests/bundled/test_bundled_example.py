@@ -10,7 +10,7 @@ import yaml
 
 import autocompress.bundled as bundled
 from autocompress.bundled import bundled_example
-from autocompress.bundled.digits import enlarge, split_digits
+from autocompress.bundled.digits import Part, enlarge, split_digits
 from autocompress.bundled.train import SEED
 from autocompress.errors import AutocompressError
 
@@ -125,14 +125,22 @@ def test_the_onnx_graph_computes_what_the_network_computes() -> None:
     np.testing.assert_allclose(session.run(None, {"image": image.numpy()})[0], expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.slow
-def test_the_training_command_writes_the_three_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_training_command_writes_the_three_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("torch")
-    from autocompress.bundled.train import main
+    from autocompress.bundled import train
 
-    main([str(tmp_path), "--epochs", "1"])
+    def few(seed: int) -> tuple[Part, ...]:
+        parts = zip(split_digits(seed), (100, 40), strict=True)
+        return tuple(Part(part.image[:n], part.labels[:n], part.index[:n]) for part, n in parts)
+
+    monkeypatch.setattr(train, "split_digits", few)
+    train.main([str(tmp_path), "--epochs", "1"])
     assert sorted(p.name for p in tmp_path.iterdir()) == ["digits.npz", "digits_resnet.onnx", "preprocess.yaml"]
-    assert '"training_samples": 997' in capsys.readouterr().out
+    assert '"training_samples": 100' in capsys.readouterr().out
+    with np.load(tmp_path / "digits.npz", allow_pickle=False) as data:
+        assert len(data["image"]) == len(data["labels"]) == 40
 
 
 def _logits() -> tuple[np.ndarray, np.ndarray]:

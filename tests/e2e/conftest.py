@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,10 @@ class Home:
         """``autocompress run`` on the model, short and without progress."""
         return self.shell.call("run", *self.short(), *arguments, **settings)
 
+    def run_here(self, *arguments: object) -> Finished:
+        """The same without processes of its own, which take seconds to start."""
+        return self.shell.call_here("run", *self.short(), "--workers", "0", *arguments)
+
     def short(self) -> tuple[str, ...]:
         return (
             *("m.onnx", "--data", "d.npz", "--search-space", "small.yaml", "--trials", "2", "--timeout", "60s"),
@@ -37,13 +42,21 @@ class Home:
         )
 
 
-def make_home(folder: Path, cache: Path) -> Home:
+@pytest.fixture(scope="session")
+def furnished(tmp_path_factory) -> Path:
+    """What every home begins with; it is copied, never changed."""
+    folder = tmp_path_factory.mktemp("furnished")
     model = save_classifier(folder / "m.onnx", channels=32)
     save_samples(folder / "d.npz", model)
     save_small_space(folder / "small.yaml")
     (folder / "out").mkdir()
     (folder / "out" / "best.onnx").write_text("an older result")
     (folder / "out" / "summary.json").write_text("{}")
+    return folder
+
+
+def make_home(furnished: Path, folder: Path, cache: Path) -> Home:
+    shutil.copytree(furnished, folder, dirs_exist_ok=True)
     return Home(folder, Shell(folder, cache))
 
 
@@ -54,13 +67,13 @@ def cache(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def home(tmp_path, cache) -> Home:
-    return make_home(tmp_path, cache)
+def home(furnished, tmp_path, cache) -> Home:
+    return make_home(furnished, tmp_path, cache)
 
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run of the default search space that ended, and what there was before it.
+    """A run that ended, and what there was before it.
 
     Attributes:
         home: where it ran; its study is "first".
@@ -74,8 +87,7 @@ class FinishedRun:
 
 
 @pytest.fixture(scope="session")
-def first_run(tmp_path_factory, cache) -> FinishedRun:
-    home = make_home(tmp_path_factory.mktemp("first"), cache)
+def first_run(furnished, tmp_path_factory, cache) -> FinishedRun:
+    home = make_home(furnished, tmp_path_factory.mktemp("first"), cache)
     before = {name: digest(home.folder / name) for name in ("m.onnx", "d.npz")}
-    space = ("--search-space", "mixed_precision", "--study", "first", "--target-speedup", "1.1x")
-    return FinishedRun(home, home.run(*space, "--json"), before)
+    return FinishedRun(home, home.run("--study", "first", "--target-speedup", "1.1x", "--json"), before)

@@ -22,10 +22,8 @@ from autocompress.latency.table import LatencyTable
 NOT_VERIFIED = "estimated, not verified"
 BENCH = """
 import json, pathlib, sys, time
-import onnx
 mode, path = sys.argv[1:]
-model = onnx.load(path)
-quantized = any(n.op_type == "QuantizeLinear" for n in model.graph.node)
+quantized = b"QuantizeLinear" in pathlib.Path(path).read_bytes()
 with open("calls", "a") as file:
     file.write("int8 " if quantized else "float ")
 if mode == "hangs":
@@ -72,7 +70,7 @@ def rows_of(home, query: str) -> list[Any]:
 
 
 def test_with_a_table_alone_the_result_is_estimated_and_marked_everywhere(home, board):
-    done = home.run("--target-speedup", "1.2x", "--latency-table", board, "--study", "first")
+    done = home.run_here("--target-speedup", "1.2x", "--latency-table", board, "--study", "first")
     assert done.code == 4
     assert f"Target met by the estimate only: {_speedup(home):.2f}× faster, {NOT_VERIFIED}" in done.out
     assert f"latency, {NOT_VERIFIED}" in done.out
@@ -91,7 +89,7 @@ def test_with_a_table_alone_the_result_is_estimated_and_marked_everywhere(home, 
     assert f"Speedup, {NOT_VERIFIED}" in page
     assert "Target met by the estimate only" in page
     assert "timed in turns" not in page
-    markdown = home.shell.call("report", "first", "--storage", "s.db", "--format", "md", "-o", "md")
+    markdown = home.shell.call_here("report", "first", "--storage", "s.db", "--format", "md", "-o", "md")
     assert markdown.code == 0, markdown.err
     assert NOT_VERIFIED in (home.folder / "md" / "report.md").read_text()
     columns = "latency_status, verified_speedup, search_speedup"
@@ -99,7 +97,7 @@ def test_with_a_table_alone_the_result_is_estimated_and_marked_everywhere(home, 
     assert marks == [(NOT_VERIFIED, None, None)]
     stock = optuna.load_study(study_name="first", storage=f"sqlite:///{home.folder / 's.db'}")
     assert all(t.user_attrs["latency_is_estimated"] for t in stock.trials if t.values)
-    listed = home.shell.call("study", "list", "--storage", "s.db", "--json").document["studies"][0]
+    listed = home.shell.call_here("study", "list", "--storage", "s.db", "--json").document["studies"][0]
     assert (listed["latency_status"], listed["speedup"], listed["target_met"]) == (NOT_VERIFIED, None, False)
 
 
@@ -124,7 +122,7 @@ def _check_summary(summary: dict[str, Any]) -> None:
 
 
 def test_a_target_beyond_the_estimate_is_not_reached(home, board):
-    done = home.run("--target-speedup", "50x", "--latency-table", board, "--json")
+    done = home.run_here("--target-speedup", "50x", "--latency-table", board, "--json")
     assert done.code == 3
     assert (done.document["target_met"], done.document["target_met_by_estimate"]) == (False, False)
     assert NOT_VERIFIED in done.document["reason"]
@@ -153,7 +151,7 @@ def test_a_command_makes_it_measured(home, board, bench):
 
 def test_a_command_says_the_target_is_missed_although_the_estimate_meets_it(home, board, bench):
     command = ("--latency-table", board, "--verify-command", f"{bench} 1.05")
-    done = home.run("--target-speedup", "1.2x", *command, "--json")
+    done = home.run_here("--target-speedup", "1.2x", *command, "--json")
     assert done.code == 3
     assert done.document["best"]["speedup"] == pytest.approx(1.05)
     assert done.document["best"]["speedup_estimate"] > 1.2
@@ -170,7 +168,7 @@ def test_a_command_says_the_target_is_missed_although_the_estimate_meets_it(home
 )
 def test_a_wrong_command_is_refused_before_the_search(mode, said, home, board, bench):
     options = ("--latency-table", board, "--verify-command", f"{bench} {mode}", "--verify-timeout", "3s")
-    done = home.run("--target-speedup", "1.2x", *options)
+    done = home.run_here("--target-speedup", "1.2x", *options)
     assert done.code == 2
     assert said in done.sentence
     assert (home.folder / "calls").read_text() == "float "
@@ -181,7 +179,7 @@ def test_a_wrong_command_is_refused_before_the_search(mode, said, home, board, b
 def test_finalists_that_the_command_fails_on_are_failed_trials_and_get_another_chance(home, board, bench):
     def run(mode: str, *more: str) -> Finished:
         command = ("--latency-table", board, "--verify-command", f"{bench} {mode}")
-        return home.run("--target-speedup", "1.2x", *command, "--study", "first", *more)
+        return home.run_here("--target-speedup", "1.2x", *command, "--study", "first", *more)
 
     failed = run("fails-later", "--json")
     assert failed.code == 3
@@ -198,26 +196,26 @@ def test_finalists_that_the_command_fails_on_are_failed_trials_and_get_another_c
 def test_a_study_of_estimates_is_verified_when_it_is_resumed_with_a_command(home, board, bench):
     options = {"latency_table": str(board), "target_speedup": "1.2x", "study": "first"}
     (home.folder / "run.yaml").write_text(yaml.safe_dump(options))
-    assert home.run("--config", "run.yaml").code == 4
+    assert home.run_here("--config", "run.yaml").code == 4
     options |= {"verify_command": f"{bench} 1.5 {{model}}", "verify_timeout": "20s"}
     (home.folder / "run.yaml").write_text(yaml.safe_dump(options))
-    done = home.run("--config", "run.yaml", "--resume", "--json")
+    done = home.run_here("--config", "run.yaml", "--resume", "--json")
     assert done.code == 0, done.err
     assert done.document["best"]["latency_status"] == "measured by command"
-    shown = home.shell.call("study", "show", "first", "--storage", "s.db", "--json").document
+    shown = home.shell.call_here("study", "show", "first", "--storage", "s.db", "--json").document
     assert shown["summary"]["verify_command"] == f"{bench} 1.5 {{model}}"
     assert shown["config"]["latency_table"] == str(board)
 
 
 def test_a_study_that_was_timed_here_does_not_take_a_command(home, bench):
     timed = ("--runtime", "replay", "--target-speedup", "1.1x", "--study", "first")
-    assert home.run(*timed).code in (0, 3)
-    done = home.run(*timed, "--resume", "--verify-command", f"{bench} 2.0")
+    assert home.run_here(*timed).code in (0, 3)
+    done = home.run_here(*timed, "--resume", "--verify-command", f"{bench} 2.0")
     assert done.code == 2
     assert "verify_command" in done.sentence
 
 
 def test_a_table_of_another_runtime_is_refused(home, board):
-    done = home.run("--latency-table", board, "--runtime", "replay")
+    done = home.run_here("--latency-table", board, "--runtime", "replay")
     assert done.code == 2
     assert "give --runtime onnxruntime" in done.sentence

@@ -12,21 +12,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
-import optuna
 import pytest
 
 from autocompress.bundled import bundled_example
 
-KEYS = {
-    "": "study runtime device threads metric target_speedup target_met baseline best trials seconds estimator seed "
-    "versions",
-    "baseline": "accuracy n latency_ms size_bytes",
-    "best": "accuracy accuracy_drop accuracy_drop_ci95 n latency_ms latency_estimate_ms speedup speedup_ci95 "
-    "size_bytes model recipe",
-    "trials": "total complete pruned failed built",
-    "seconds": "total baseline calibrate profile search verify",
-    "estimator": "coverage mape_verified",
-}
+pytestmark = pytest.mark.slow
 
 
 def _autocompress(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -44,11 +34,8 @@ def run(tmp_path_factory):
     return folder, json.loads(done.stdout), done.stderr
 
 
-def test_the_summary_carries_what_was_promised(run):
+def test_the_target_is_met_within_the_accuracy_that_may_be_lost(run):
     folder, summary, _ = run
-    for part, keys in KEYS.items():
-        document = summary if not part else summary[part]
-        assert set(keys.split()) <= set(document), part
     assert summary == json.loads((folder / "out" / "summary.json").read_text())
     assert summary["target_met"] is True
     assert summary["best"]["speedup"] >= summary["target_speedup"] == 2.0
@@ -95,39 +82,3 @@ def test_apply_gives_the_same_bytes(run):
     assert done.returncode == 0, done.stderr
     same = {hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in ("again.onnx", "out/best.onnx")}
     assert len(same) == 1
-
-
-def test_the_study_opens_in_stock_optuna(run):
-    folder, summary, _ = run
-    study = optuna.load_study(study_name=summary["study"], storage=f"sqlite:///{folder / 'study.db'}")
-    complete = [trial for trial in study.trials if trial.state == optuna.trial.TrialState.COMPLETE]
-    assert len(complete) == summary["trials"]["complete"]
-    assert all(len(trial.values) == 2 and "accuracy_drop" in trial.constraints for trial in complete)
-    assert study.best_trials
-
-
-def test_a_target_out_of_reach_is_refused_honestly(run):
-    folder, _, _ = run
-    done = _autocompress(
-        "run", bundled_example().model, "--data", bundled_example().data, "--preprocess", bundled_example().preprocess,
-        "--target-speedup", "60x", "--trials", 3, "--json", "--output", "far", "--storage", "study.db", cwd=folder,
-    )  # fmt: skip
-    assert done.returncode == 3, done.stderr
-    summary = json.loads(done.stdout)
-    assert summary["target_met"] is False
-    assert "60x" in summary["reason"]
-    assert summary["best"]["speedup"] > 1
-    assert (folder / "far" / "best.onnx").exists()
-
-
-def test_deterministic_runs_agree_to_the_byte(run):
-    folder, _, _ = run
-    found = []
-    for name in ("one", "two"):
-        options = ["--deterministic", "--trials", 7, "--seed", 3, "--quiet"]
-        done = _autocompress("run", *options, "--output", name, "--storage", f"{name}.db", cwd=folder)
-        assert done.returncode == 0, done.stderr
-        with (folder / name / "trials.csv").open(newline="") as file:
-            trials = [(row["trial"], row["recipe_hash"], row["state"]) for row in csv.DictReader(file)]
-        found.append((trials, (folder / name / "best.onnx").read_bytes()))
-    assert found[0] == found[1]

@@ -103,7 +103,7 @@ def test_measured_again_the_model_is_as_fast_as_reported(first_run, summary):
 
 
 def test_the_estimate_of_the_recipe_is_near_what_was_measured(first_run, summary):
-    found = first_run.home.shell.call("estimate", "m.onnx", "--recipe", "out/recipe.json", "--json").document
+    found = first_run.home.shell.call_here("estimate", "m.onnx", "--recipe", "out/recipe.json", "--json").document
     assert {"latency_ms", "interval90_ms", "coverage", "nodes"} <= set(found)
     low, high = found["interval90_ms"]
     assert low <= found["latency_ms"] <= high
@@ -113,7 +113,8 @@ def test_the_estimate_of_the_recipe_is_near_what_was_measured(first_run, summary
 def test_the_recipe_gives_the_same_bytes_from_anywhere(first_run, tmp_path):
     folder, shell = first_run.home.folder, first_run.home.shell
     elsewhere = type(shell)(tmp_path, shell.cache)
-    given = elsewhere.call("apply", folder / "out" / "recipe.json", folder / "m.onnx", "-o", "again.onnx", "--json")
+    recipe, model = folder / "out" / "recipe.json", folder / "m.onnx"
+    given = elsewhere.call_here("apply", recipe, model, "-o", "again.onnx", "--json")
     assert given.document["sha256"] == digest(folder / "out" / "best.onnx") == digest(tmp_path / "again.onnx")
 
 
@@ -128,13 +129,14 @@ def test_the_study_opens_in_stock_optuna(first_run, summary):
         drop, latency_ms = trial.values
         assert latency_ms > 0
         assert trial.constraints["accuracy_drop"] == pytest.approx(drop - 0.01)
-        assert trial.params["activation_dtype"] == "uint8" or trial.params["activation_dtype"] == "int8"
+        assert trial.params["activation_range"] in ("min_max", "percentile")
+        assert {value for name, value in trial.params.items() if name.startswith("precision/")} <= {"fp32", "int8"}
     assert {trial.number for trial in study.best_trials} <= {trial.number for trial in complete}
     assert np.isfinite([trial.values for trial in complete]).all()
 
 
 def test_every_study_command_says_one_document(first_run, tmp_path):
-    call, storage = first_run.home.shell.call, ("--storage", "s.db", "--json")
+    call, storage = first_run.home.shell.call_here, ("--storage", "s.db", "--json")
     listed = call("study", "list", *storage).document["studies"]
     assert [row["study"] for row in listed] == ["first"]
     assert call("study", "show", "first", *storage).document["status"] == "complete"
@@ -150,7 +152,7 @@ def test_every_study_command_says_one_document(first_run, tmp_path):
 
 
 def test_a_name_is_taken_once(first_run):
-    refused = first_run.home.run("--study", "first")
+    refused = first_run.home.run_here("--study", "first")
     assert refused.code == 2
     assert "--resume" in refused.sentence
 
@@ -164,8 +166,7 @@ def test_a_name_is_taken_once(first_run):
 )
 def test_a_study_is_not_resumed_with_another_budget(first_run, changed, named):
     before = digest(first_run.home.old_result)
-    space = ("--search-space", "mixed_precision", "--study", "first", "--resume")
-    refused = first_run.home.run(*space, *changed)
+    refused = first_run.home.run_here("--study", "first", "--resume", *changed)
     assert refused.code == 2
     assert named in refused.sentence
     assert digest(first_run.home.old_result) == before
@@ -176,6 +177,6 @@ def test_a_study_is_not_resumed_with_another_model(first_run):
 
     save_classifier(first_run.home.folder / "other.onnx", channels=8)
     short = first_run.home.short()
-    refused = first_run.home.shell.call("run", "other.onnx", *short[1:], "--study", "first", "--resume")
+    refused = first_run.home.shell.call_here("run", "other.onnx", *short[1:], "--study", "first", "--resume")
     assert refused.code == 2
     assert "another model" in refused.sentence

@@ -47,7 +47,7 @@ def test_comes_out_unchanged(home, make):
     (home.folder / "weights").mkdir()
     reason = make(home)
     np.savez(home.folder / "d.npz", x=images(20))
-    done = home.shell.call("run", "q.onnx", *home.short()[1:], "--quiet")
+    done = home.shell.call_here("run", "q.onnx", *home.short()[1:], "--quiet", "--workers", "0")
     assert done.code == 3, done.err
     assert reason in done.out
     assert "unchanged" in done.out

@@ -98,7 +98,7 @@ def test_recurrent_weights_are_recognized(run):
 def test_transformer_by_keyword_and_fixed_batch(run):
     module = Patches()
     example = torch.randn(1, 3, 16, 16)
-    model, names = export_module(module, {"image": example}, dynamic_batch=False)
+    model, names = export_module(module, {"image": example}, dynamic_shapes=False)
     assert input_specs(model)[0].shape == (1, 3, 16, 16)
     compare(run, model, module, [example])
     held = {name for parameters in names.values() for name in parameters}

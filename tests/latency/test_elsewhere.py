@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -43,9 +44,15 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(elsewhere, "_FEWEST_RECORDS", 60)  # forests are trained faster on few
 
 
+@cache
+def shipped_table() -> LatencyTable:
+    """A table that ships, read once; tests do not change it."""
+    return LatencyTable.load(next(p for p in shipped_tables() if "onnxruntime" in p.name))
+
+
 def board_table(path: Path, records: int, slower: float = 4.0, **header: object) -> Path:
     """A table of another device, on which everything takes ``slower`` times as long as on a device that ships."""
-    shipped = LatencyTable.load(next(p for p in shipped_tables() if "onnxruntime" in p.name))
+    shipped = shipped_table()
     step = max(1, len(shipped) // records)
     kept = [
         replace(r, median_us=r.median_us * slower, minimum_us=r.minimum_us * slower)
@@ -94,10 +101,10 @@ def test_forests_are_trained_on_the_table_once_and_again_when_it_changes(tmp_pat
 
 
 def test_forests_of_a_table_predict_the_tables_device(tmp_path: Path) -> None:
-    path = board_table(tmp_path / "board.jsonl", 400)
+    path = board_table(tmp_path / "board.jsonl", 300)
     source = open_latency(get_runtime("onnxruntime"), table=path)
     assert source.predictors is not None
-    shipped = LatencyTable.load(next(p for p in shipped_tables() if "onnxruntime" in p.name))
+    shipped = shipped_table()
     unseen = [r for r in shipped if r.valid and r.signature not in source.table()][:300]
     predicted = source.predictors.predict([r.signature for r in unseen])
     errors = [np.log(p.latency_us / (4.0 * r.minimum_us)) for p, r in zip(predicted, unseen, strict=True) if p]
@@ -108,7 +115,7 @@ def test_forests_of_a_table_predict_the_tables_device(tmp_path: Path) -> None:
 def test_a_table_with_too_few_records_borrows_forests_and_corrects_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    third = board_table(tmp_path / "third.jsonl", 300, slower=1.0)
+    third = board_table(tmp_path / "third.jsonl", 150, slower=1.0)
     train_predictors(third, tmp_path / "third", command="a test")
     monkeypatch.setattr(elsewhere, "other_predictors", lambda runtime: [tmp_path / "third"])
     path = board_table(tmp_path / "few.jsonl", 20)
@@ -116,7 +123,7 @@ def test_a_table_with_too_few_records_borrows_forests_and_corrects_them(
     assert source.foreign
     assert any("20 records, and 60 are the fewest" in notice for notice in source.notices)
     assert any("predictors of another device" in notice for notice in source.notices)
-    shipped = LatencyTable.load(next(p for p in shipped_tables() if "onnxruntime" in p.name))
+    shipped = shipped_table()
     unseen = [r for r in shipped if r.valid and r.signature not in source.table()][:200]
     prices = source.estimator().price([r.signature for r in unseen])
     ratios = [price.latency_us / (4.0 * r.minimum_us) for price, r in zip(prices, unseen, strict=True)]
@@ -149,7 +156,7 @@ def test_a_table_of_another_runtime_is_refused(tmp_path: Path) -> None:
 
 def test_the_users_own_records_of_this_machine_stay_out(tmp_path: Path) -> None:
     path = board_table(tmp_path / "board.jsonl", 20)
-    shipped = LatencyTable.load(next(p for p in shipped_tables() if "onnxruntime" in p.name))
+    shipped = shipped_table()
     header: TableHeader = LatencyTable.load(path).header
     own = user_cache() / "latency_tables" / f"{header.stem}.jsonl"
     own.parent.mkdir(parents=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,22 @@ def saved(table: LatencyTable, folder: Path) -> Path:
     return folder / f"{HEADER.stem}.jsonl"
 
 
+@dataclass(frozen=True)
+class Trained:
+    """A table and its forests, which tests only read."""
+
+    path: Path
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    folder = tmp_path_factory.mktemp("trained")
+    path = saved(families_table(), folder)
+    train_predictors(path, folder / "predictors", command="autocompress predictor train t")
+    return Trained(path, folder / "predictors")
+
+
 def test_a_feature_row_is_of_the_documented_length() -> None:
     rows = features_of([conv(8, 20, 14), relu(1, 3), conv(16, 16, 14, groups=16)])
     assert rows.shape == (3, len(FEATURES))
@@ -49,10 +66,8 @@ def test_channels_stand_last_where_the_runtime_says_so() -> None:
     assert (found["height"], found["width"], found["operand_plane"]) == (14, 15, 28 * 30)
 
 
-def test_forests_know_the_law_of_their_family_and_say_so(tmp_path: Path) -> None:
-    path = saved(families_table(), tmp_path)
-    train_predictors(path, tmp_path / "predictors", command="a test")
-    predictors = load_predictors(tmp_path / "predictors", path)
+def test_forests_know_the_law_of_their_family_and_say_so(trained: Trained) -> None:
+    predictors = load_predictors(trained.folder, trained.path)
     asked = [conv(40, 40, 20), conv(72, 72, 28), relu(1, 40, 14, 14)]
     found = predictors.predict(asked)
     assert all(p is not None for p in found)
@@ -62,20 +77,16 @@ def test_forests_know_the_law_of_their_family_and_say_so(tmp_path: Path) -> None
         assert prediction.low_us < law_us(signature) < prediction.high_us
 
 
-def test_a_class_that_was_never_seen_has_a_wider_interval(tmp_path: Path) -> None:
-    path = saved(families_table(), tmp_path)
-    train_predictors(path, tmp_path / "predictors", command="a test")
-    predictors = load_predictors(tmp_path / "predictors", path)
+def test_a_class_that_was_never_seen_has_a_wider_interval(trained: Trained) -> None:
+    predictors = load_predictors(trained.folder, trained.path)
     known, unknown = predictors.predict([conv(40, 40, 20), conv(40, 40, 20, domain="com.microsoft.nchwc")])
     assert known is not None
     assert unknown is not None
     assert unknown.high_us / unknown.latency_us > 1.5 * known.high_us / known.latency_us
 
 
-def test_a_family_without_records_has_no_forest(tmp_path: Path) -> None:
-    path = saved(families_table(), tmp_path)
-    train_predictors(path, tmp_path / "predictors", command="a test")
-    predictors = load_predictors(tmp_path / "predictors", path)
+def test_a_family_without_records_has_no_forest(trained: Trained) -> None:
+    predictors = load_predictors(trained.folder, trained.path)
     assert "pooling" not in predictors.families
     assert predictors.families == {family_of(conv(8, 8, 8)), family_of(relu(1, 8))}
 
@@ -131,10 +142,9 @@ def test_half_widths() -> None:
     assert half_width(row, 0.1, known=False) == pytest.approx(3 * (0.1 + UNKNOWN_FLOOR))
 
 
-def test_the_card_says_where_the_forests_come_from_and_how_good_they_are(tmp_path: Path) -> None:
-    path = saved(families_table(), tmp_path)
-    train_predictors(path, tmp_path / "predictors", command="autocompress predictor train t")
-    card = json.loads((tmp_path / "predictors" / CARD).read_text())
+def test_the_card_says_where_the_forests_come_from_and_how_good_they_are(trained: Trained) -> None:
+    path = trained.path
+    card = json.loads((trained.folder / CARD).read_text())
     assert card["table"] == path.name
     assert card["command"] == "autocompress predictor train t"
     assert card["rows"] == len(LatencyTable.load(path))
@@ -147,7 +157,7 @@ def test_the_card_says_where_the_forests_come_from_and_how_good_they_are(tmp_pat
 
 
 def test_training_depends_on_nothing_but_table_and_seed(tmp_path: Path) -> None:
-    table = families_table()
+    table = families_table(4)
     path = saved(table, tmp_path)
     shuffled = LatencyTable(table.header, reversed(list(table)), dict(reversed(table.models.items())))
     (tmp_path / "other").mkdir()
@@ -160,14 +170,12 @@ def test_training_depends_on_nothing_but_table_and_seed(tmp_path: Path) -> None:
     assert contents[0] != contents[2]
 
 
-def test_an_edited_table_has_no_predictors_any_more(tmp_path: Path) -> None:
-    path = saved(families_table(), tmp_path)
-    train_predictors(path, tmp_path / "predictors", command="a test")
-    table = LatencyTable.load(path)
+def test_an_edited_table_has_no_predictors_any_more(trained: Trained, tmp_path: Path) -> None:
+    table = LatencyTable.load(trained.path)
     table.add(record(conv(9, 9, 9), 5.0))
-    table.save(path)
+    path = saved(table, tmp_path)
     with pytest.raises(TableError, match=rf"were not trained on {path.name} as it is now; train them again"):
-        load_predictors(tmp_path / "predictors", path)
+        load_predictors(trained.folder, path)
 
 
 def test_a_table_of_next_to_nothing_teaches_nothing(tmp_path: Path) -> None:

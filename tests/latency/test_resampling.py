@@ -88,7 +88,7 @@ def resampled(folder: Path, runtime: ReplayRuntime, **options: object) -> tuple[
 
 
 def test_errors_fall_and_everything_drawn_is_kept(tmp_path: Path) -> None:
-    outcome, file = resampled(tmp_path, Staircase(), most_rounds=4)
+    outcome, file = resampled(tmp_path, Staircase(), most_rounds=2)
     assert outcome.measured > 20
     assert min(outcome.errors) < 0.9 * outcome.errors[0]
     assert len(outcome.errors) >= 2

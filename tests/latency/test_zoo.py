@@ -100,7 +100,7 @@ def test_placed_variants_are_what_a_search_builds() -> None:
     model = onnx.load_from_string(architecture.build(KINDS["fp32"]))
     builder = CandidateBuilder(prepare(model), "onnxruntime", fingerprint(model))
     candidate = builder.build(
-        FrozenRecipe(Recipe(QuantizeConfig()), builder.fingerprint, "onnxruntime", any_ranges(builder))
+        FrozenRecipe(Recipe(QuantizeConfig()), builder.fingerprint, "onnxruntime", {"quantize": any_ranges(builder)})
     )
     expected = runtime.executed_ops(candidate.SerializeToString(), architecture.feeds())
     found = Counter(op.signature.key for op in executed("sentence_encoder", "placed_int8"))

@@ -157,7 +157,7 @@ def test_unused_and_silent_channels_keep_their_scale():
     g = FloatGraph()
     first, second = np.ones((4, 3, 1, 1), np.float32), np.full((2, 4, 1, 1), 4.0, np.float32)
     first[1], second[:, 2] = 0.0, 0.0
-    x = g.op("Conv", g.input("x", 3, 4, 4), g.constant(first, "w1"))
+    x = g.op("Relu", g.op("Conv", g.input("x", 3, 4, 4), g.constant(first, "w1")))
     g.output(g.op("Conv", x, g.constant(second, "w2")))
     np.testing.assert_array_equal(equalize(prepare(g.model())).payload.scales["t0"], [0.5, 1.0, 1.0, 0.5])
 

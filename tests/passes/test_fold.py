@@ -204,8 +204,8 @@ def test_bias_added_after_is_the_constant_of_another_layer():
     shared = sketch.weight(4)
     first = sketch.add("Conv", "x", sketch.weight(4, 4, 1, 1), shared)
     scaled = sketch.add("Mul", first, sketch.weight(4, 1, 1))
-    second = sketch.add("Conv", scaled, sketch.weight(4, 4, 1, 1), shared)
-    assert ops(folded(sketch, second)) == ["Conv", "Conv"]
+    second = sketch.add("Conv", sketch.add("Relu", scaled), sketch.weight(4, 4, 1, 1), shared)
+    assert ops(folded(sketch, second)) == ["Conv", "Relu", "Conv"]
 
 
 PADS = {

@@ -88,8 +88,8 @@ def test_units_that_read_one_tensor_quantize_it_once() -> None:
 def test_dynamic_behind_static() -> None:
     graph = FloatGraph(seed=4)
     x = graph.op("Relu", graph.op("MatMul", graph.input("x", 5, 16), graph.random(16, 12)))
-    x = graph.op("MatMul", x, graph.random(12, 8))
-    graph.output(graph.op("MatMul", x, graph.random(8, 4)))
+    x = graph.op("MatMul", x, graph.random(12, 3))
+    graph.output(graph.op("MatMul", x, graph.random(3, 8)))
     study = Study(graph.model())
     config = QuantizeConfig(precision=INT8).with_precisions({"MatMul_2": INT8_DYNAMIC})
     candidate = study.build(config)

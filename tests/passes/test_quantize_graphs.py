@@ -101,14 +101,15 @@ def split_into_two(g: FloatGraph) -> None:
 @case(QGemm=3, QuantizeLinear=1)
 def gemms(g: FloatGraph) -> None:
     x = g.op("Gemm", g.input("x", 16), g.random(12, 16), g.random(12), transB=1)
-    x = g.op("Gemm", x, g.random(12, 10), g.random(10))
-    g.output(g.op("Gemm", x, g.random(10, 4)))
+    # Folding merges layers with nothing between them, except around a bottleneck.
+    x = g.op("Gemm", g.op("Relu", x), g.random(12, 3), g.random(3))
+    g.output(g.op("Gemm", x, g.random(3, 10)))
 
 
 @case(QLinearMatMul=1, MatMulIntegerToFloat=1, QuantizeLinear=1)
 def matmuls_with_constant_weights(g: FloatGraph) -> None:
-    x = g.op("MatMul", g.input("x", 5, 16), g.random(16, 12))
-    g.output(g.op("MatMul", x, g.random(12, 6)))
+    x = g.op("MatMul", g.input("x", 5, 16), g.random(16, 3))
+    g.output(g.op("MatMul", x, g.random(3, 12)))
 
 
 @case(QLinearMatMul=2, QLinearAdd=2, QuantizeLinear=1, DequantizeLinear=1)

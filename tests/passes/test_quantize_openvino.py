@@ -142,3 +142,50 @@ def test_float_layers_among_integers_are_left_as_they_are() -> None:
     found = executed(study.build(QuantizeConfig().with_precisions({"Conv_1": FP32})), study.feeds)
     kernels = [op.signature.inputs[1] for op in found if op.signature.op_type == "Convolution"]
     assert [k.dtype for k in kernels if k is not None] == ["int8", "float32", "int8"]
+
+
+def joined(axis: int, *, moved: bool = False) -> FloatGraph:
+    """Two products, joined, before another."""
+    graph = FloatGraph(seed=1)
+    x = graph.input("x", 6, 8)
+    branches = graph.op("MatMul", x, graph.random(8, 8)), graph.op("MatMul", x, graph.random(8, 8, scale=3.0))
+    x = graph.op("Concat", *branches, axis=axis)
+    if moved:
+        x = graph.op("Reshape", x, graph.constant(np.array([0, -1, 4, 2])))
+        x = graph.op("Reshape", x, graph.constant(np.array([0, -1, 8])))
+    rows = 16 if axis in (2, -1) else 8
+    graph.output(graph.op("MatMul", x, graph.random(rows, 8)), graph.op("MatMul", x, graph.random(rows, 4)))
+    return graph
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_product_behind_rows_that_were_joined_needs_zero_points_of_zero(moved: bool) -> None:
+    # With others OpenVINO refuses the model.
+    study = Study(joined(1, moved=moved).model(), runtime="openvino")
+    for config, expected in ((QuantizeConfig(), FP32), (_CENTRED, INT8)):
+        precisions = list(study.builder.quantizer.precisions(config).values())
+        assert precisions == [INT8, INT8, expected, expected]
+        assert agrees(study, config) > 0.99
+        options = list(study.builder.quantizer.options(config).values())
+        assert [INT8 in unit for unit in options] == [p == INT8 for p in precisions]
+
+
+@pytest.mark.parametrize("axis", [2, -1])
+def test_a_product_behind_columns_that_were_joined_is_integers(axis: int) -> None:
+    study = Study(joined(axis).model(), runtime="openvino")
+    assert set(study.builder.quantizer.precisions(QuantizeConfig()).values()) == {INT8}
+    assert agrees(study, QuantizeConfig()) > 0.99
+
+
+@pytest.mark.parametrize("blocks", [2, 4])
+def test_dense_blocks_run(blocks: int) -> None:
+    graph = FloatGraph(seed=2)
+    x, channels = graph.conv(graph.input("x", 3, 8, 8), 3, 8), 8
+    for _ in range(blocks):
+        parameters = [graph.constant(v) for v in (graph.rng.random((4, channels)) + 0.5).astype(np.float32)]
+        y = graph.op("Relu", graph.op("BatchNormalization", x, *parameters))
+        x, channels = graph.op("Concat", x, graph.conv(y, channels, 4), axis=1), channels + 4
+    parameters = [graph.constant(v) for v in (graph.rng.random((4, channels)) + 0.5).astype(np.float32)]
+    graph.output(graph.conv(graph.op("BatchNormalization", x, *parameters), channels, 4))
+    study = Study(graph.model(), runtime="openvino")
+    assert agrees(study, QuantizeConfig()) > 0.99

@@ -62,7 +62,7 @@ def test_between_int8_neighbours(middle: str) -> None:
     before = len(graph.nodes)
     x = make(graph, x)
     unit = next(node.name for node in graph.nodes[before:] if node.op_type == op_type)
-    graph.output(graph.conv(x, 4, 4, 1))
+    graph.output(graph.conv(x, 4, 4))
     study = Study(graph.model())
     float_unit = {unit: FP32} if unit in study.units else {}
     candidate = study.build(QuantizeConfig().with_precisions(float_unit))
@@ -79,7 +79,7 @@ def test_int8_readers_keep_the_common_dequantize() -> None:
     graph = FloatGraph(seed=7)
     x = graph.conv(graph.input("x", 4, 6, 6), 4, 4)
     left, right = graph.conv(x, 4, 4), graph.conv(x, 4, 4)
-    graph.output(graph.op("Add", left, right))
+    graph.output(graph.op("Mul", left, right))
     study = Study(graph.model())
     candidate = study.build(QuantizeConfig().with_precisions({"Conv_1": FP32}))
     reads = {node.name: node.input[0] for node in candidate.graph.node if node.op_type == "Conv"}

@@ -199,11 +199,11 @@ def test_range_algorithms_reach_the_graph() -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("activation_dtype", "uint16"),
+        ("activation_dtype", "uint32"),
         ("activation_symmetric", 1),
         ("activation_range", "histogram"),
-        ("weight_dtype", "int4"),
-        ("weight_granularity", "per_block"),
+        ("weight_dtype", "int3"),
+        ("weight_granularity", "per_row"),
         ("weight_range", "min-max"),
         ("bias_correction", "yes"),
         ("precision", "fp16"),

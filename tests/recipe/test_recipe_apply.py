@@ -13,7 +13,8 @@ from autocompress.errors import RecipeError
 from autocompress.graph.model import fingerprint, load_model, model_bytes, save_model
 from autocompress.passes.quantize import FP32, INT8, INT8_DYNAMIC, QuantizeConfig
 from autocompress.recipe.builder import CandidateBuilder, apply_recipe, prepare
-from autocompress.recipe.recipe import FrozenRecipe, Recipe, read_recipe
+from autocompress.recipe.files import read_recipe, write_recipe
+from autocompress.recipe.recipe import FrozenRecipe, Recipe
 
 sys.path.append(str(Path(__file__).parents[1] / "passes"))
 from quantize_models import FloatGraph, Study, collect_statistics, run
@@ -45,7 +46,7 @@ def study() -> Study:
 def test_the_same_bytes_from_file_without_data(study: Study, tmp_path: Path, name: str) -> None:
     frozen = study.freeze(CONFIGS[name])
     emitted = model_bytes(study.builder.build(frozen))
-    (tmp_path / "recipe.json").write_text(frozen.to_json(), encoding="utf-8")
+    write_recipe(frozen, tmp_path / "recipe.json")
     save_model(study.model, tmp_path / "model.onnx")
     again = read_recipe(tmp_path / "recipe.json")
     for _ in range(2):
@@ -72,7 +73,7 @@ def test_another_model_is_refused(study: Study) -> None:
 
 
 def test_a_recipe_that_names_no_model_needs_units_that_fit(study: Study) -> None:
-    anonymous = FrozenRecipe(Recipe(CONFIGS["mixed"]), "", "onnxruntime", study.freeze(CONFIGS["mixed"]).payload)
+    anonymous = FrozenRecipe(Recipe(CONFIGS["mixed"]), "", "onnxruntime", study.freeze(CONFIGS["mixed"]).payloads)
     assert model_bytes(apply_recipe(anonymous, study.model)) == model_bytes(study.build(CONFIGS["mixed"]))
     graph = FloatGraph()
     graph.output(graph.op("Sigmoid", graph.input("x", 4)))

@@ -16,7 +16,9 @@ from autocompress.calibration.ranges import ALGORITHMS
 from autocompress.errors import RecipeError
 from autocompress.passes.quantize import PRECISIONS, QuantizeConfig, QuantizePayload
 from autocompress.recipe.arrays import decode_array, encode_array
-from autocompress.recipe.recipe import FORMAT_VERSION, FrozenRecipe, Recipe, read_recipe
+from autocompress.recipe.document import FORMAT_VERSION, from_document, to_document
+from autocompress.recipe.files import read_recipe, to_json
+from autocompress.recipe.recipe import FrozenRecipe, Recipe
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 CONFIGS = st.builds(
@@ -43,7 +45,7 @@ PAYLOADS = st.builds(
 def frozen() -> FrozenRecipe:
     config = QuantizeConfig(activation_range="percentile", exceptions=(("head", "fp32"), ("stem", "fp32")))
     payload = QuantizePayload({"x": (-1.5, 0.1), "y": (0.0, 6.0)}, {"stem": np.array([0.1, -2.5, 1e-30], np.float32)})
-    return FrozenRecipe(Recipe(config), "f" * 64, "onnxruntime", payload)
+    return FrozenRecipe(Recipe(config), "f" * 64, "onnxruntime", {"quantize": payload})
 
 
 def read(tmp_path: Path, document: object) -> FrozenRecipe:
@@ -62,11 +64,11 @@ def refusal(tmp_path: Path, document: object) -> str:
 
 @given(config=st.none() | CONFIGS, payload=st.none() | PAYLOADS)
 def test_round_trip_is_exact_to_the_bit(config: QuantizeConfig | None, payload: QuantizePayload | None) -> None:
-    recipe = FrozenRecipe(Recipe(config), "abc", "onnxruntime", payload if config else None)
-    back = FrozenRecipe.from_dict(json.loads(recipe.to_json()))
+    recipe = FrozenRecipe(Recipe(config), "abc", "onnxruntime", {"quantize": payload} if config and payload else {})
+    back = from_document(json.loads(to_json(recipe)))
     assert (back.recipe, back.model_fingerprint, back.runtime) == (recipe.recipe, "abc", "onnxruntime")
     assert back.recipe.hash == recipe.recipe.hash
-    assert back.to_json() == recipe.to_json()
+    assert to_json(back) == to_json(recipe)
     if recipe.payload is None:
         assert back.payload is None
         return
@@ -139,7 +141,7 @@ def test_the_hash_is_the_same_in_every_version() -> None:
 
 
 def test_edited_choices_are_refused(tmp_path: Path) -> None:
-    document = frozen().to_dict()
+    document = to_document(frozen())[0]
     document["steps"][1]["config"]["weight_range"] = "mse"
     assert "edited" in refusal(tmp_path, document)
     del document["hash"]
@@ -147,7 +149,7 @@ def test_edited_choices_are_refused(tmp_path: Path) -> None:
 
 
 def test_edited_data_are_refused(tmp_path: Path) -> None:
-    document = frozen().to_dict()
+    document = to_document(frozen())[0]
     document["data"]["ranges"]["x"][1] = 0.2
     assert "edited" in refusal(tmp_path, document)
     del document["data_hash"]
@@ -155,7 +157,7 @@ def test_edited_data_are_refused(tmp_path: Path) -> None:
 
 
 def test_newer_formats_are_refused(tmp_path: Path) -> None:
-    assert "newer" in refusal(tmp_path, {**frozen().to_dict(), "autocompress_recipe": FORMAT_VERSION + 1})
+    assert "newer" in refusal(tmp_path, {**to_document(frozen())[0], "autocompress_recipe": FORMAT_VERSION + 1})
 
 
 @pytest.mark.parametrize(
@@ -198,7 +200,7 @@ def test_files_that_are_no_recipe_are_refused(tmp_path: Path, text: str) -> None
     ],
 )
 def test_malformed_documents_are_refused(tmp_path: Path, key: str, value: object) -> None:
-    document = {**frozen().to_dict(), key: value}
+    document = {**to_document(frozen())[0], key: value}
     del document["hash"], document["data_hash"]
     refusal(tmp_path, document)
 
@@ -215,4 +217,4 @@ def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
 def test_a_recipe_without_data_or_hash_is_read(tmp_path: Path) -> None:
     written_by_hand = {"autocompress_recipe": 1, "steps": [{"step": "fold"}, {"step": "quantize", "config": {}}]}
     recipe = read(tmp_path, written_by_hand)
-    assert recipe == FrozenRecipe(Recipe(QuantizeConfig()), "", "onnxruntime", None)
+    assert recipe == FrozenRecipe(Recipe(QuantizeConfig()), "", "onnxruntime")

@@ -12,6 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from autocompress.errors import RuntimeFailure, TableError
+from autocompress.graph.signature import TensorType
 from autocompress.runtimes.onnxruntime_cpu import OnnxRuntimeCpu
 from autocompress.runtimes.operator_signature import signature_of
 from autocompress.runtimes.protocol import ExecutedOp, SessionOptions
@@ -57,6 +58,15 @@ def test_names_and_spelled_out_defaults_do_not_change_a_signature() -> None:
     spelled = conv_of(conv_model("other", strides=[1, 1], dilations=[1, 1], pads=[0, 0, 0, 0], group=1))
     assert plain.signature == spelled.signature
     assert plain.signature != conv_of(conv_model(pads=[1, 1, 1, 1])).signature
+
+
+def test_how_a_constant_shape_is_read_does_not_change_a_reshape() -> None:
+    types = [TensorType("float32", (2, 6)), TensorType("int64", (2,), True)]
+    ways: list[dict[str, int]] = [{}, {"allowzero": 0}, {"allowzero": 1}]
+    nodes = [helper.make_node("Reshape", ["x", "s"], ["y"], **way) for way in ways]
+    found = {signature_of(node, types, [TensorType("float32", (3, 4))], {}) for node in nodes}
+    assert len(found) == 1
+    assert not found.pop().attributes
 
 
 def test_numbers_that_kernels_do_not_branch_on_are_left_out_and_those_they_do_are_kept() -> None:

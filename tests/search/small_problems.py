@@ -38,8 +38,7 @@ def random_prices(seed: int, regions: int) -> LatencyPrices:
     us = rng.uniform(5, 100, (regions, len(OPTIONS)))
     us[:, 1] *= rng.uniform(0.2, 1.3, regions)
     for i, r in enumerate(listed):
-        if INT8_DYNAMIC not in r.options:
-            us[i, 2] = np.inf
+        us[i, [option not in r.options for option in OPTIONS]] = np.inf
     boundaries = [Boundary("x", -1, (0,), False, int(rng.integers(1, 2000)))]
     for i in range(regions):
         later = np.arange(i + 1, regions)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from autocompress.passes.equalize.step import EqualizeConfig
 from autocompress.passes.quantize import QuantizeConfig
+from autocompress.recipe.recipe import Recipe
 from autocompress.search.accuracy_predictor import AccuracyPredictor
 from autocompress.search.features import RecipeFeatures, scheme_key
+from autocompress.search.prices import OPTIONS
 
 
 def synthetic(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -80,18 +83,18 @@ def test_feature_columns() -> None:
     damage = np.array([[0.0, 0.01, np.inf], [0.0, 0.001, 0.1], [0.0, 0.0, np.inf]])
     config = QuantizeConfig(activation_range="mse")
     features = RecipeFeatures(
-        damage, [("activation_range", "mse"), ("activation_range", "kl")], {scheme_key(config): 2.0}
+        damage, [("activation_range", "mse"), ("activation_range", "kl")], {scheme_key(Recipe(config)): 2.0}
     )
     options = np.array([[0, 0, 0], [1, 2, 1], [1, 1, 0]])
-    rows = features.rows(options, [config, config, QuantizeConfig()])
-    assert rows.shape == (3, 10)
+    rows = features.rows(options, [Recipe(config), Recipe(config), Recipe(QuantizeConfig())])
+    assert rows.shape == (3, 7 + len(OPTIONS))
     np.testing.assert_allclose(rows[:, 0], np.log10([1e-12, 0.11, 0.011]))
     np.testing.assert_allclose(rows[:, 1], np.log10([1e-12, 0.1, 0.01]))
     np.testing.assert_allclose(rows[:, 2], [0, 2 / 3, 2 / 3])
     np.testing.assert_allclose(rows[:, 3], [0, 1 / 3, 0])
-    np.testing.assert_allclose(rows[1, 4:7], np.log10([0.01, 0.1, 1e-12]))
-    np.testing.assert_allclose(rows[:, 7], np.log10([2.0, 2.0, 1.0]))
-    np.testing.assert_array_equal(rows[:, 8:], [[1, 0], [1, 0], [0, 0]])
+    np.testing.assert_allclose(rows[1, -6:-3], np.log10([0.01, 0.1, 1e-12]))
+    np.testing.assert_allclose(rows[:, -3], np.log10([2.0, 2.0, 1.0]))
+    np.testing.assert_array_equal(rows[:, -2:], [[1, 0], [1, 0], [0, 0]])
     assert np.isfinite(rows).all()
 
 
@@ -99,10 +102,23 @@ def test_feature_columns() -> None:
 def test_features_have_one_width_per_model(regions: int) -> None:
     damage = np.tile([0.0, 0.01, np.inf], (regions, 1))
     features = RecipeFeatures(damage, [], {})
-    assert features.rows(np.ones((5, regions), int), [QuantizeConfig()] * 5).shape == (5, 5 + min(regions, 8))
+    assert features.rows(np.ones((5, regions), int), [Recipe(QuantizeConfig())] * 5).shape == (
+        5,
+        2 + len(OPTIONS) + min(regions, 8),
+    )
 
 
 def test_the_scheme_key_leaves_precisions_out() -> None:
     plain = QuantizeConfig(weight_range="mse")
-    assert scheme_key(plain) == scheme_key(plain.with_precisions({"a": "fp32"}))
-    assert scheme_key(plain) != scheme_key(QuantizeConfig())
+    assert scheme_key(Recipe(plain)) == scheme_key(Recipe(plain.with_precisions({"a": "fp32"})))
+    assert scheme_key(Recipe(plain)) != scheme_key(Recipe(QuantizeConfig()))
+    assert scheme_key(Recipe(plain)) != scheme_key(Recipe(plain, equalize=EqualizeConfig("smooth")))
+
+
+def test_the_damage_of_a_scheme_can_be_said_later() -> None:
+    features = RecipeFeatures(np.array([[0.0, 0.01, np.inf]]), [("equalization", "smooth")], {})
+    plain, smooth = Recipe(QuantizeConfig()), Recipe(QuantizeConfig(), equalize=EqualizeConfig("smooth"))
+    features.set_relative_damage(smooth, 0.1)
+    rows = features.rows(np.array([[1], [1]]), [plain, smooth])
+    np.testing.assert_allclose(rows[:, -2:], [[0, 0], [-1, 1]])
+    assert features.relative_damage(plain) == 1.0

@@ -13,7 +13,7 @@ from autocompress.passes.quantize import FP32, INT8, INT8_DYNAMIC, QuantizeConfi
 from autocompress.recipe.recipe import Recipe
 from autocompress.search.encoding import Encoding, region_options
 from autocompress.search.regions import Region
-from autocompress.search.space import parse_space
+from autocompress.search.space import SCHEME_CHOICES, parse_space
 
 sys.path.append(str(Path(__file__).parent))
 from small_problems import region, space, unit
@@ -31,13 +31,8 @@ def test_parameters_are_only_what_can_be_chosen() -> None:
         "precision/product": (FP32, INT8, INT8_DYNAMIC),
         "precision/second": (FP32, INT8),
     }
-    assert encoding.constants == {
-        "activation_dtype": "uint8",
-        "activation_symmetric": False,
-        "weight_dtype": "int8",
-        "weight_granularity": "per_channel",
-        "weight_range": "abs_max",
-    }
+    first = {name: values[0] for name, values in SCHEME_CHOICES.items() if name not in encoding.choices}
+    assert encoding.constants == {**first, "equalization": "none"}
 
 
 @pytest.mark.parametrize("per", ["unit", "model"])

@@ -53,7 +53,7 @@ def test_what_conversions_cost() -> None:
     a, b = region("a"), region("b")
     prices = LatencyPrices(
         regions=(a, b),
-        region_us=np.zeros((2, 3)),
+        region_us=np.zeros((2, len(OPTIONS))),
         fixed_us=0.0,
         boundaries=(
             Boundary("x", -1, (0,), False, 10),

@@ -14,9 +14,10 @@ import pytest
 from autocompress.graph.signature import OpSignature, TensorType
 from autocompress.latency.estimator import LatencyEstimator
 from autocompress.measurement import Interval, MeasuredLatency, MeasuredSpeedup
+from autocompress.passes.quantize import INT8
 from autocompress.runtimes.protocol import ExecutedOp
 from autocompress.search.anchors import anchored, anchored_prices, anchors_of
-from autocompress.search.prices import LatencyPrices
+from autocompress.search.prices import OPTIONS, LatencyPrices
 
 sys.path.append(str(Path(__file__).parent))
 from small_problems import random_prices
@@ -77,6 +78,12 @@ def drawn_options(prices: LatencyPrices, count: int, seed: int = 0) -> np.ndarra
     return (rng.random((count, len(prices.regions))) < rng.random((count, 1))).astype(np.int64)
 
 
+def int8_times(factor: float) -> np.ndarray:
+    factors = np.ones(len(OPTIONS) + 2)
+    factors[OPTIONS.index(INT8)] = factor
+    return factors
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_parts_add_up_to_the_price(seed: int) -> None:
     prices = random_prices(seed, 6)
@@ -84,15 +91,15 @@ def test_parts_add_up_to_the_price(seed: int) -> None:
     parts = prices.parts_us(options)
     np.testing.assert_allclose(parts.sum(axis=1) * prices.scale / 1e3, prices.price_ms(options), rtol=1e-12)
     np.testing.assert_allclose(
-        prices.with_factors(np.ones(5), prices.scale).price_ms(options), prices.price_ms(options)
+        prices.with_factors(np.ones(len(OPTIONS) + 2), prices.scale).price_ms(options), prices.price_ms(options)
     )
-    doubled = prices.with_factors(np.asarray([1.0, 2.0, 1.0, 1.0, 1.0]), prices.scale)
+    doubled = prices.with_factors(int8_times(2.0), prices.scale)
     np.testing.assert_allclose(doubled.parts_us(options)[:, 1], 2 * parts[:, 1])
 
 
 def test_prices_learn_what_is_slower_than_it_was_thought() -> None:
     prices = dataclasses.replace(random_prices(0, 12), scale=1.0)
-    truth = prices.with_factors(np.asarray([1.0, 1.15, 1.0, 1.0, 1.0]), 1.2)
+    truth = prices.with_factors(int8_times(1.15), 1.2)
     seen, new = drawn_options(prices, 12), drawn_options(prices, 50, seed=1)
     corrected = anchored_prices(prices, seen, truth.price_ms(seen))
     by_median = np.median(truth.price_ms(seen) / prices.price_ms(seen)) * prices.price_ms(new)

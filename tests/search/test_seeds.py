@@ -18,7 +18,7 @@ from small_problems import random_damage, random_prices
 
 def every_assignment(prices: LatencyPrices, damage: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """All possible assignments with their prices and damages."""
-    allowed = [[o for o in range(3) if np.isfinite(damage[i, o])] for i in range(len(damage))]
+    allowed = [[o for o in range(damage.shape[1]) if np.isfinite(damage[i, o])] for i in range(len(damage))]
     options = np.array(list(itertools.product(*allowed)))
     return options, prices.price_ms(options), damage[np.arange(len(damage)), options].sum(axis=1)
 

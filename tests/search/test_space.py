@@ -13,7 +13,8 @@ import yaml
 from autocompress.calibration.ranges import ALGORITHMS
 from autocompress.errors import ConfigError
 from autocompress.passes.quantize import PRECISIONS, QuantizeConfig
-from autocompress.search.space import SCHEME_CHOICES, SearchSpace, load_space, parse_space
+from autocompress.search import algorithms
+from autocompress.search.space import SCHEME_CHOICES, STEP_CHOICES, SearchSpace, load_space, parse_space
 
 FOLDER = Path(__file__).parents[2] / "search_spaces"
 SHIPPED = sorted(path.stem for path in FOLDER.glob("*.yaml"))
@@ -59,6 +60,7 @@ def test_the_readme_lists_exactly_the_keys_and_values() -> None:
     known: dict[str, list[str]] = {"description": []}
     known |= {f"scheme.{key}": [str(v).lower() for v in values] for key, values in SCHEME_CHOICES.items()}
     known |= {"precision.options": list(PRECISIONS), "precision.per": ["model", "unit"]}
+    known |= {f"steps.{key}": [str(v) for v in values] for key, values in STEP_CHOICES.items()}
     known |= {"search.proposals_per_build": [], "search.screen": []}
     assert documented == known
     assert {f"scheme.{key}": [str(values[0]).lower()] for key, values in defaults["scheme"].items()} == {
@@ -94,6 +96,7 @@ def test_spaces_are_written_as_they_are_read(name: str) -> None:
         "description": row["description"],
         "scheme": row["scheme"],
         "precision": {"options": row["precision"], "per": row["per"]},
+        "steps": {key: row[key] for key in STEP_CHOICES},
         "search": {key: row[key] for key in ("proposals_per_build", "screen")},
     }
     assert parse_space(name, yaml.safe_load(yaml.safe_dump(document))) == space
@@ -145,3 +148,14 @@ def test_files_that_are_no_text_are_refused(tmp_path: Path) -> None:
 def test_a_missing_space_names_those_there_are(name: str) -> None:
     with pytest.raises(ConfigError, match=r"one of: .*mixed_precision, ptq"):
         load_space(name, FOLDER)
+
+
+def test_every_algorithm_is_in_the_table_and_can_be_searched() -> None:
+    page = FOLDER.parent / "docs" / "algorithms.md"
+    assert page.read_text(encoding="utf-8") == algorithms.table(), "run python -m autocompress.search.algorithms"
+    choices = {"precision.options": PRECISIONS}
+    choices |= {f"scheme.{key}": values for key, values in SCHEME_CHOICES.items()}
+    choices |= {f"steps.{key}": values for key, values in STEP_CHOICES.items()}
+    for key, listed in algorithms.names_by_key().items():
+        assert set(listed) <= set(choices[key])
+        assert set(choices[key]) - set(listed) <= {"none"}

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
+from autocompress.api.variants import any_ranges
 from autocompress.graph.model import fingerprint
 from autocompress.graph.shapes import infer_shapes, static_shapes
 from autocompress.latency.estimator import LatencyEstimator
-from autocompress.passes.quantize import INT8_DYNAMIC, QuantizeConfig, QuantizePayload
+from autocompress.passes.quantize import FP32, INT8, INT8_DYNAMIC, QuantizeConfig
 from autocompress.recipe.builder import CandidateBuilder, prepare
 from autocompress.recipe.recipe import FrozenRecipe, Recipe
 from autocompress.runtimes.protocol import ExecutedOp
@@ -21,8 +22,6 @@ from autocompress.search.regions import Region, find_regions
 from autocompress.search.seeds import LadderProblem
 
 Execute = Callable[[onnx.ModelProto], Sequence[ExecutedOp]]
-_ANY_RANGE = (-4.0, 4.0)
-_NONNEGATIVE_RANGE = (0.0, 4.0)
 
 
 @dataclass(frozen=True)
@@ -57,17 +56,13 @@ class Forms:
 
     def __init__(self, model: onnx.ModelProto, runtime: str, execute: Execute) -> None:
         self.builder = CandidateBuilder(prepare(model), runtime, fingerprint(model))
-        units = self.builder.quantizer.units
-        self.regions: tuple[Region, ...] = find_regions(units)
+        self.regions: tuple[Region, ...] = find_regions(self.builder.quantizer.units)
         self._execute = execute
-        # An activation vanishes into the kernel before it only where the range begins at zero.
-        ranges = {u.output: _NONNEGATIVE_RANGE if len(u.nodes) > 1 else _ANY_RANGE for u in units}
-        self._payload = QuantizePayload({**dict.fromkeys(self.builder.quantizer.tensors, _ANY_RANGE), **ranges})
+        self._payloads = {"quantize": any_ranges(self.builder)}
 
     def probes(self) -> dict[str, Form]:
         """All float, all int8, all dynamic where possible, and two that alternate."""
-        dynamic = any(INT8_DYNAMIC in region.options for region in self.regions)
-        recipes = probe_recipes(self.regions, QuantizeConfig(), dynamic=dynamic)
+        recipes = probe_recipes(self.regions, QuantizeConfig(), (FP32, INT8, INT8_DYNAMIC))
         return {
             name: self._form(name, recipe, tuple(OPTIONS[o] for o in options))
             for name, (options, recipe) in recipes.items()
@@ -90,5 +85,5 @@ class Forms:
         return fit_prices(self.builder, self.regions, looked_at, estimator, elements)
 
     def _form(self, name: str, recipe: Recipe, options: tuple[str, ...]) -> Form:
-        model = self.builder.build(FrozenRecipe(recipe, self.builder.fingerprint, self.builder.runtime, self._payload))
+        model = self.builder.build(FrozenRecipe(recipe, self.builder.fingerprint, self.builder.runtime, self._payloads))
         return Form(name, model, options, tuple(self._execute(model)))

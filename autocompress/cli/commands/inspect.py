@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from autocompress.cli.output import Document, print_result, stdout_reserved
 from autocompress.cli.parameters import BatchSize, Json, LatencyTablePath, Model, RuntimeName, Shape, Threads
@@ -19,6 +22,13 @@ def inspect(
     batch_size: BatchSize = 1,
     shape: Shape = None,
     latency_table: LatencyTablePath = None,
+    graph: Annotated[
+        Path | None, typer.Option("--graph", metavar="SVG", help="Draw the executed graph into this .svg file.")
+    ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option("--against", metavar="MODEL", help="With --graph: mark what differs from this model."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """List a model's operators as the runtime executes them, after fusion.
@@ -36,6 +46,8 @@ def inspect(
             batch_size=batch_size,
             shapes=parse_shapes(shape or ()),
             latency_table=latency_table,
+            graph=graph,
+            against=against,
         )
     print_result(document, _show, as_json=as_json)
 

@@ -8,12 +8,12 @@ own type; a map that would make a weight infinite is left alone.
 from __future__ import annotations
 
 import numpy as np
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, numpy_helper
 
-from autocompress.graph.index import GraphIndex, attribute
-from autocompress.graph.rewrite import free_name, tensor_names
+from autocompress.graph.index import attribute
 from autocompress.graph.walk import is_standard
 from autocompress.passes.fold.affine import FLOATS, Affine, FloatArray, affine_of
+from autocompress.passes.fold.stored_weights import StoredWeights
 
 _LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm"})
 
@@ -38,10 +38,9 @@ def absorb_affine(model: ModelProto) -> int:
 
 class _LayerFolding:
     def __init__(self, model: ModelProto) -> None:
-        self._graph = model.graph
-        self._index = GraphIndex(model)
+        self._stored = StoredWeights(model)
+        self._index = self._stored.index
         self._weights = self._index.initializers
-        self._names = tensor_names(model)
         self.removed: set[str] = set()
 
     def absorb_next(self, layer: NodeProto) -> bool:
@@ -86,45 +85,17 @@ class _LayerFolding:
         return np.broadcast_to(values.reshape(-1), (channels,)) if is_vector else None
 
     def _store(self, layer: NodeProto, weight: FloatArray, bias: FloatArray) -> bool:
-        kind = self._weights[layer.input[1]].data_type
-        dtype = helper.tensor_dtype_to_np_dtype(kind)
-        with np.errstate(over="ignore"):
-            stored_weight, stored_bias = weight.astype(dtype), bias.astype(dtype)
-        if not (
-            np.isfinite(stored_weight.astype(np.float64)).all() and np.isfinite(stored_bias.astype(np.float64)).all()
-        ):
+        arrays = self._stored.as_type_of(layer.input[1], weight, bias)
+        if arrays is None:
             return False
         old_bias = layer.input[2] if len(layer.input) > 2 else ""
-        weight_name = self._own_name(layer.input[1])
-        bias_name = self._own_name(old_bias) if old_bias else self._new_name(_bias_name(layer))
-        self._put(numpy_helper.from_array(stored_weight, weight_name))
-        self._put(numpy_helper.from_array(stored_bias, bias_name))
+        weight_name = self._stored.own_name(layer.input[1])
+        bias_name = self._stored.own_name(old_bias) if old_bias else self._stored.new_name(_bias_name(layer))
+        operands = [self._stored.put(weight_name, arrays[0]), self._stored.put(bias_name, arrays[1])]
         del layer.input[1:]
-        layer.input.extend([weight_name, bias_name])
+        layer.input.extend(operands)
         _drop_attribute(layer, "beta")
         return True
-
-    def _own_name(self, name: str) -> str:
-        """The name itself if only one node reads it once, else a new one for a copy."""
-        readers = self._index.consumers.get(name, [])
-        read_once = len(readers) == 1 and list(readers[0].input).count(name) == 1
-        shared = not read_once or name in self._index.outputs
-        return self._new_name(f"{name}_folded") if shared else name
-
-    def _new_name(self, wanted: str) -> str:
-        name = free_name(wanted, self._names)
-        self._names.add(name)
-        return name
-
-    def _put(self, tensor: TensorProto) -> None:
-        if tensor.name in self._weights:
-            self._weights[tensor.name].CopyFrom(tensor)
-            return
-        stored = self._graph.initializer.add()
-        stored.CopyFrom(tensor)
-        self._weights[tensor.name] = stored
-        # A copy made for one layer is that layer's own if it absorbs more.
-        self._index.consumers[tensor.name] = [helper.make_node("Reader", [tensor.name], [])]
 
 
 def _scaled_weight(layer: NodeProto, weight: FloatArray, affine: Affine) -> FloatArray:

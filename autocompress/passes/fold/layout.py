@@ -1,8 +1,6 @@
-"""Operators that only move or reinterpret data: chains become one, and those that do nothing go."""
+"""Operators that only move or reinterpret data: chains become one."""
 
 from __future__ import annotations
-
-from collections.abc import Callable, Mapping
 
 from onnx import ModelProto, NodeProto, helper
 
@@ -10,36 +8,6 @@ from autocompress.graph.index import GraphIndex, attribute
 from autocompress.graph.walk import is_standard
 
 _KEEPS_ORDER = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze"})
-
-
-def is_no_op(
-    model: ModelProto, shapes: Mapping[str, tuple[int, ...]], types: Mapping[str, int]
-) -> Callable[[NodeProto], bool]:
-    """A predicate: the node's result equals its first input.
-
-    Args:
-        model: the graph that the nodes belong to.
-        shapes: tensor name -> shape, where every size is known.
-        types: tensor name -> ONNX element type, where known.
-    """
-    index = GraphIndex(model)
-
-    def no_op(node: NodeProto) -> bool:
-        if not is_standard(node.domain) or not node.input:
-            return False
-        given, result = node.input[0], node.output[0]
-        if node.op_type == "Transpose":
-            perm = _permutation(node)
-            return perm is not None and perm == sorted(perm)
-        if node.op_type == "Cast":
-            return given in types and types[given] == attribute(node, "to")
-        if node.op_type in _KEEPS_ORDER:
-            return given in shapes and shapes[given] == shapes.get(result)
-        if node.op_type == "Pad":
-            return len(node.input) > 1 and node.input[1] in index.initializers and not index.weight(node.input[1]).any()
-        return node.op_type == "Identity" or (node.op_type == "Concat" and len(node.input) == 1)
-
-    return no_op
 
 
 def merge_reshapes(model: ModelProto) -> int:

@@ -2,8 +2,33 @@
 
 from __future__ import annotations
 
-from autocompress.passes.quantize.config import FP32, INT8, INT8_DYNAMIC, PRECISIONS, QuantizeConfig
+from autocompress.passes.quantize.config import QuantizeConfig
+from autocompress.passes.quantize.precisions import (
+    FP16_WEIGHTS,
+    FP32,
+    INT4_WEIGHT_ONLY,
+    INT8,
+    INT8_DYNAMIC,
+    INT8_WEIGHT_ONLY,
+    INTEGER_WEIGHTS,
+    PRECISIONS,
+    WEIGHT_ONLY,
+)
 from autocompress.passes.quantize.quantizer import QuantizePayload, Quantizer
 from autocompress.passes.quantize.units import Unit
 
-__all__ = ["FP32", "INT8", "INT8_DYNAMIC", "PRECISIONS", "QuantizeConfig", "QuantizePayload", "Quantizer", "Unit"]
+__all__ = [
+    "FP16_WEIGHTS",
+    "FP32",
+    "INT4_WEIGHT_ONLY",
+    "INT8",
+    "INT8_DYNAMIC",
+    "INT8_WEIGHT_ONLY",
+    "INTEGER_WEIGHTS",
+    "PRECISIONS",
+    "WEIGHT_ONLY",
+    "QuantizeConfig",
+    "QuantizePayload",
+    "Quantizer",
+    "Unit",
+]

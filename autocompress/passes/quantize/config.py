@@ -8,11 +8,7 @@ from typing import Any
 
 from autocompress.calibration.ranges import ALGORITHMS
 from autocompress.errors import RecipeError
-
-FP32 = "fp32"
-INT8 = "int8"
-INT8_DYNAMIC = "int8_dynamic"
-PRECISIONS = (FP32, INT8, INT8_DYNAMIC)
+from autocompress.passes.quantize.precisions import INT8, PRECISIONS
 
 
 @dataclass(frozen=True)
@@ -20,15 +16,25 @@ class QuantizeConfig:
     """Configuration of post-training quantization.
 
     Attributes:
-        activation_dtype: "uint8" or "int8".
+        activation_dtype: "uint8" or "int8"; "uint16" or "int16" where 8 bits lose too much (no stock CPU kernel
+            computes with those, so such models are for simulation).
         activation_symmetric: zero point in the middle of the grid.
         activation_range: range algorithm for activations (see ``autocompress.calibration.ranges``).
-        weight_dtype: "int8" (symmetric) or "uint8" (asymmetric).
-        weight_granularity: "per_channel" or "per_tensor".
+        weight_dtype: "int8" or "int4" (symmetric), "uint8" or "uint4" (asymmetric).
+        weight_granularity: "per_channel", "per_tensor" or "per_block" (no integer kernel computes with the last).
         weight_range: range algorithm for weights.
         bias_correction: whether the mean shift that weight rounding causes is taken off the bias.
         precision: precision of every unit that ``exceptions`` does not name.
         exceptions: (unit name, precision) pairs where the precision is another, sorted by name.
+        product_results: "int8", or "float" for products with a constant matrix, and the Add of a bias behind them, that
+            write float wherever the runtime can.
+        scope: which units may be int8: "all", or only those with weights ("weighted"), whatever ``exceptions`` say.
+        float_ends: which units with weights stay fp32, whatever ``exceptions`` say: "none", the "first", the "last" or
+            "both".
+        block_size: weights that share a scale, along the inputs of an output channel, wherever there are blocks.
+        weight_only_symmetric: whether weights of weight-only units have their zero point in the middle.
+        weight_only_activations: "float32", or "int8" where the runtime may quantize them on the fly for speed.
+        float_storage: "float32", or "float16" to store all weights that stay float in half the bytes.
 
     Raises:
         RecipeError: when a field has a value that it cannot have.
@@ -43,6 +49,13 @@ class QuantizeConfig:
     bias_correction: bool = True
     precision: str = INT8
     exceptions: tuple[tuple[str, str], ...] = field(default=())
+    product_results: str = "int8"
+    scope: str = "all"
+    float_ends: str = "none"
+    block_size: int = 32
+    weight_only_symmetric: bool = True
+    weight_only_activations: str = "float32"
+    float_storage: str = "float32"
 
     def __post_init__(self) -> None:
         for field_name, allowed in _ALLOWED.items():
@@ -70,8 +83,9 @@ class QuantizeConfig:
         return replace(self, exceptions=tuple(precisions.items()))
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready form."""
-        return {**asdict(self), "exceptions": dict(self.exceptions)}
+        """JSON-ready form; a choice that older versions did not have is left out where it has its default."""
+        row = {**asdict(self), "exceptions": dict(self.exceptions)}
+        return {f.name: row[f.name] for f in fields(self) if f.name not in _ADDED or getattr(self, f.name) != f.default}
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> QuantizeConfig:
@@ -91,12 +105,30 @@ class QuantizeConfig:
 
 
 _ALLOWED: dict[str, tuple[object, ...]] = {
-    "activation_dtype": ("uint8", "int8"),
+    "activation_dtype": ("uint8", "int8", "uint16", "int16"),
     "activation_symmetric": (True, False),
     "activation_range": tuple(ALGORITHMS),
-    "weight_dtype": ("int8", "uint8"),
-    "weight_granularity": ("per_channel", "per_tensor"),
+    "weight_dtype": ("int8", "uint8", "int4", "uint4"),
+    "weight_granularity": ("per_channel", "per_tensor", "per_block"),
     "weight_range": tuple(ALGORITHMS),
     "bias_correction": (True, False),
     "precision": PRECISIONS,
+    "product_results": ("int8", "float"),
+    "scope": ("all", "weighted"),
+    "float_ends": ("none", "first", "last", "both"),
+    "block_size": (32, 64, 128),
+    "weight_only_symmetric": (True, False),
+    "weight_only_activations": ("float32", "int8"),
+    "float_storage": ("float32", "float16"),
 }
+_ADDED = frozenset(
+    {
+        "block_size",
+        "float_ends",
+        "float_storage",
+        "product_results",
+        "scope",
+        "weight_only_activations",
+        "weight_only_symmetric",
+    }
+)

@@ -8,17 +8,25 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from autocompress.calibration.scheme import Scheme, quantization_parameters, quantize
+from autocompress.calibration.scheme import quantization_parameters, quantize
 from autocompress.graph.index import GraphIndex
+from autocompress.graph.opset import raise_opset
 from autocompress.graph.rewrite import drop_dead, tensor_names
 from autocompress.graph.walk import names_read, rename_reads, subgraphs
 from autocompress.passes.quantize.bias import integer_bias, overflowing_channels
 from autocompress.passes.quantize.config import QuantizeConfig
-from autocompress.passes.quantize.dynamic import DynamicWriter
+from autocompress.passes.quantize.grids import ActivationGrids
 from autocompress.passes.quantize.plan import Plan
+from autocompress.passes.quantize.precisions import FP16_WEIGHTS, INT8_DYNAMIC, WEIGHT_ONLY
+from autocompress.passes.quantize.qdq import DeployedForm
+from autocompress.passes.quantize.simulated import SimulatedForm, rounded_to_half
+from autocompress.passes.quantize.storage import fits_half, pack_four_bits, store_half
 from autocompress.passes.quantize.units import Unit
-from autocompress.passes.quantize.weights import WeightQuantizer
+from autocompress.passes.quantize.weights import QuantizedWeight, WeightQuantizer
 from autocompress.passes.quantize.writer import GraphWriter
+from autocompress.runtimes.protocol import QuantizationRules
+
+_RECENT_OPSET = 21  # four-bit integers, 16-bit activations and blocks
 
 
 class QdqEmitter:
@@ -33,43 +41,49 @@ class QdqEmitter:
         weights: WeightQuantizer,
         ranges: Mapping[str, tuple[float, float]],
         biases: Mapping[str, npt.NDArray[np.float32]],
+        rules: QuantizationRules,
+        *,
+        simulate: bool = False,
     ) -> None:
         self._model = model
         self._index = index
         self._config = config
         self._plan = plan
         self._weights = weights
-        self._ranges = ranges
         self._biases = biases
+        self._simulate = simulate
         self._writer = GraphWriter(tensor_names(model) | set(index.nodes))
-        self._dynamic = DynamicWriter(self._writer)
-        self._unit_of = {unit.name: unit for unit in plan.int8_units}
-        self._dynamic_of = {unit.name: unit for unit in plan.dynamic_units}
-        self._scheme = Scheme(
-            dtype=config.activation_dtype, symmetric=config.activation_symmetric, granularity="per_tensor"
+        self._grids = ActivationGrids(config, ranges)
+        self._form = (
+            SimulatedForm(self._writer, self._grids) if simulate else DeployedForm(self._writer, self._grids, rules)
         )
-        self._per_channel: set[tuple[str, int]] = set()
-        self._parameters_of: dict[str, tuple[float, str, str]] = {}
+        self._unit_of = {unit.name: unit for unit in (*plan.int8_units, *plan.float_activation_units)}
 
     def emit(self) -> onnx.ModelProto:
         """The quantized model; the given one is not changed."""
         for name in self._plan.quantized:
             if name not in self._index.producers:
-                self._quantize_dequantize(name, name)
+                self._round(name, name)
         for node in self._index.graph.node:
             self._emit_node(node)
         return self._assemble()
 
     def _emit_node(self, node: onnx.NodeProto) -> None:
-        if node.name in self._dynamic_of:
-            unit = self._dynamic_of[node.name]
-            weight = self._weights.quantized(unit, self._config)
-            self._dynamic.write(node, self._read(node, node.input[0]), weight)
+        unit = self._unit_of.get(node.name)
+        precision = "" if unit is None else self._plan.precisions[unit.name]
+        if unit is not None and precision == INT8_DYNAMIC:
+            self._form.dynamic(node, self._read(node, node.input[0]), self._weight(unit))
+        elif unit is not None and precision in WEIGHT_ONLY:
+            source, activations = self._read(node, node.input[0]), self._config.weight_only_activations
+            self._form.weight_only(node, source, self._weight(unit), activations=activations)
         else:
             self._writer.nodes.append(self._rewired(node))
         for name in node.output:
             if name in self._plan.quantized:
-                self._quantize_dequantize(self._raw(name), name)
+                self._round(self._raw(name), name)
+
+    def _weight(self, unit: Unit) -> QuantizedWeight:
+        return self._weights.quantized(unit, self._config, self._plan.precisions[unit.name])
 
     def _rewired(self, node: onnx.NodeProto) -> onnx.NodeProto:
         copy = onnx.NodeProto()
@@ -83,15 +97,19 @@ class QdqEmitter:
         for i, name in enumerate(node.output):
             copy.output[i] = self._raw(name)
         unit = self._unit_of.get(node.name)
-        if unit is not None and unit.weight is not None:
+        if node.name in self._plan.lifted:
+            self._lift_bias(copy, node)
+        if unit is None or self._plan.precisions[unit.name] == FP16_WEIGHTS:
+            return copy
+        if unit.weight is not None:
             self._write_weight(copy, node, unit)
-        elif unit is not None:
+        else:
             self._write_constant_operands(copy, node)
         return copy
 
     def _read(self, node: onnx.NodeProto, name: str) -> str:
         if name in self._plan.produced and node.name in self._plan.guarded and name == node.input[0]:
-            return self._dequantized_per_channel(name, *self._plan.guarded[node.name])
+            return self._form.per_channel(name, self._plan.quantized[name], *self._plan.guarded[node.name])
         if name in self._plan.produced or (name in self._plan.quantized and node.name in self._plan.int8_nodes):
             return self._dequantized(name)
         return name
@@ -106,58 +124,32 @@ class QdqEmitter:
         # A graph output that is int8-produced keeps its name for the dequantized form.
         return name in self._index.outputs and name in self._plan.produced
 
-    def _quantize_dequantize(self, source: str, name: str) -> None:
-        _, scale_name, zero_name = self._parameters(self._plan.quantized[name])
-        quantized = self._writer.name(name, "quantized")
-        for op_type, before, after, part in (
-            ("QuantizeLinear", source, quantized, "quantize"),
-            ("DequantizeLinear", quantized, self._dequantized(name), "dequantize"),
-        ):
-            self._writer.node(op_type, [before, scale_name, zero_name], [after], self._writer.name(name, part))
+    def _round(self, source: str, name: str) -> None:
+        self._form.activation(source, name, self._dequantized(name), self._plan.quantized[name])
 
-    def _dequantized_per_channel(self, name: str, axis: int, channels: int) -> str:
-        result = self._writer.name(name, f"dequantized_axis{axis}")
-        if (name, axis) not in self._per_channel:
-            self._per_channel.add((name, axis))
-            root = self._plan.quantized[name]
-            scale, _, _ = self._parameters(root)
-            zero_point = quantization_parameters(*self._ranges[root], self._scheme)[1]
-            inputs = [
-                self._writer.name(name, "quantized"),
-                self._writer.constant(name, f"scales_axis{axis}", np.full(channels, scale, np.float32)),
-                self._writer.constant(
-                    name, f"zero_points_axis{axis}", np.full(channels, zero_point, self._config.activation_dtype)
-                ),
-            ]
-            node_name = self._writer.name(name, f"dequantize_axis{axis}")
-            self._writer.node("DequantizeLinear", inputs, [result], node_name, axis=axis)
-        return result
-
-    def _parameters(self, root: str) -> tuple[float, str, str]:
-        """Scale of a tensor, and the names of its scale and zero point."""
-        if root not in self._parameters_of:
-            scale, zero_point = quantization_parameters(*self._ranges[root], self._scheme)
-            self._parameters_of[root] = (
-                float(scale),
-                self._writer.constant(root, "scale", np.array(scale, np.float32)),
-                self._writer.constant(root, "zero_point", np.array(zero_point, self._config.activation_dtype)),
-            )
-        return self._parameters_of[root]
+    def _lift_bias(self, copy: onnx.NodeProto, node: onnx.NodeProto) -> None:
+        """Gives the constant of an Add as many dimensions as the result has."""
+        for i, name in enumerate(node.input):
+            if self._index.is_constant(name):
+                values = self._index.weight(name)
+                shape = [1] * (self._plan.lifted[node.name] - values.ndim) + list(values.shape)
+                copy.input[i] = self._writer.constant(node.name, "bias", values.reshape(shape))
 
     def _write_weight(self, copy: onnx.NodeProto, node: onnx.NodeProto, unit: Unit) -> None:
-        weight = self._weights.quantized(unit, self._config)
-        bias = self._bias(unit)
-        input_scale, _, _ = self._parameters(self._plan.quantized[node.input[0]])
-        if bias is not None:
+        weight, bias = self._weight(unit), self._bias(unit)
+        input_scale, _ = self._grids.of(self._plan.quantized[node.input[0]])
+        if bias is not None and weight.block_size is None:
             over = overflowing_channels(bias, input_scale, weight.scales)
             weight = self._weights.widened(unit, weight, over, bias, input_scale)
-        copy.input[1] = self._write_constant(
-            unit.name, "weight", weight.values, weight.scales, weight.zero_points, weight.axis
-        )
+        copy.input[1] = self._form.constant(unit.name, "weight", weight)
         if bias is None:
             return
-        integers, scales = integer_bias(bias, input_scale, weight.scales)
-        name = self._write_constant(unit.name, "bias", integers, scales, None, 0 if scales.ndim else None)
+        if weight.block_size is None:
+            integers, scales = integer_bias(bias, input_scale, weight.scales)
+            whole = QuantizedWeight(integers, scales, np.zeros((), np.int32), 0 if scales.ndim else None)
+            name = self._form.constant(unit.name, "bias", whole, zero_points=False)
+        else:  # no integer kernel has blocks, and no single scale fits the bias
+            name = self._writer.constant(unit.name, "bias", bias)
         if len(copy.input) > 2:
             copy.input[2] = name
         else:
@@ -169,39 +161,20 @@ class QdqEmitter:
         return None if unit.bias is None else self._index.weight(unit.bias).astype(np.float32)
 
     def _write_constant_operands(self, copy: onnx.NodeProto, node: onnx.NodeProto) -> None:
+        scheme = self._grids.scheme
         for i, name in enumerate(node.input):
             if name and self._index.is_constant(name):
                 values = self._index.weight(name).astype(np.float32)
                 scale, zero_point = quantization_parameters(
-                    min(float(values.min()), 0.0), max(float(values.max()), 0.0), self._scheme
+                    min(float(values.min()), 0.0), max(float(values.max()), 0.0), scheme
                 )
-                integers = quantize(values, scale, zero_point, self._scheme)
-                zero = np.array(zero_point, self._config.activation_dtype)
-                copy.input[i] = self._write_constant(
-                    node.name, f"operand{i}", integers, np.array(scale, np.float32), zero, None
+                operand = QuantizedWeight(
+                    quantize(values, scale, zero_point, scheme),
+                    np.array(scale, np.float32),
+                    np.array(zero_point, scheme.storage),
+                    None,
                 )
-
-    def _write_constant(
-        self,
-        owner: str,
-        part: str,
-        values: npt.NDArray[np.generic],
-        scales: npt.NDArray[np.float32],
-        zero_points: npt.NDArray[np.generic] | None,
-        axis: int | None,
-    ) -> str:
-        """Writes integers and their Dequantize; returns the name of the dequantized tensor."""
-        write = self._writer
-        inputs = [
-            write.constant(owner, f"{part}_quantized", values),
-            write.constant(owner, f"{part}_scale", scales),
-        ]
-        if zero_points is not None:
-            inputs.append(write.constant(owner, f"{part}_zero_point", zero_points))
-        attributes = {} if axis is None else {"axis": axis}
-        result = write.name(owner, f"{part}_dequantized")
-        write.node("DequantizeLinear", inputs, [result], write.name(owner, f"{part}_dequantize"), **attributes)
-        return result
+                copy.input[i] = self._form.constant(node.name, f"operand{i}", operand)
 
     def _assemble(self) -> onnx.ModelProto:
         graph = self._model.graph
@@ -211,6 +184,10 @@ class QdqEmitter:
             if self._model.HasField(name):
                 setattr(result, name, getattr(self._model, name))
         result.opset_import.extend(self._model.opset_import)
+        imported = {opset.domain for opset in result.opset_import}
+        result.opset_import.extend(
+            onnx.helper.make_opsetid(domain, 1) for domain in sorted(self._writer.domains - imported)
+        )
         result.metadata_props.extend(self._model.metadata_props)
         result.functions.extend(self._model.functions)
         result.graph.name = graph.name
@@ -221,4 +198,24 @@ class QdqEmitter:
         result.graph.initializer.extend(self._writer.initializers)
         # Where every reader has a Dequantize of its own, the common one is left over.
         drop_dead(result)
-        return result
+        return self._stored(result)
+
+    def _stored(self, model: onnx.ModelProto) -> onnx.ModelProto:
+        """Weights in as few bytes as they need."""
+        half = self._stored_in_half()
+        if self._simulate:
+            for weight in model.graph.initializer:
+                if weight.name in half and fits_half(weight):
+                    weight.CopyFrom(rounded_to_half(weight))
+            return model
+        if self._writer.recent:
+            model = raise_opset(model, _RECENT_OPSET)
+            pack_four_bits(model, self._writer.four_bits)
+        store_half(model, half)
+        return model
+
+    def _stored_in_half(self) -> frozenset[str]:
+        if self._config.float_storage == "float16":
+            return frozenset(self._index.initializers)
+        units = [u for u in self._plan.float_activation_units if self._plan.precisions[u.name] == FP16_WEIGHTS]
+        return frozenset(name for unit in units for name in (unit.weight, unit.bias) if name)

@@ -8,19 +8,22 @@
   is read through Quantize/Dequantize by int8 units only, so float neighbours lose nothing.
 * A product with a constant matrix followed by the Add of a constant writes int8 as well, unless the Add is part of the
   kernel: runtimes merge the pair into a float Gemm before they look at its precision.
+* Where the runtime leaves such an Add alone if its constant has as many dimensions as the result, and the configuration
+  wants it, the product writes float and the Add reads float.
 * An operator that only moves data, between an int8 producer and an int8 reader, moves int8 and keeps the range of
   what it moves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import onnx
 
 from autocompress.graph.index import GraphIndex, attribute
-from autocompress.passes.quantize.config import INT8, INT8_DYNAMIC
+from autocompress.passes.quantize.precisions import FP32, INT8
 from autocompress.passes.quantize.stay_float import guarded_layers
 from autocompress.passes.quantize.units import Unit
 from autocompress.runtimes.protocol import QuantizationRules
@@ -32,20 +35,24 @@ class Plan:
 
     Attributes:
         int8_units: units executed in int8 with static ranges.
-        dynamic_units: units whose activations are quantized at run time.
+        float_activation_units: units with integer or half-precision weights, whose activations have no static range.
+        precisions: of every unit that is not fp32.
         int8_nodes: names of all nodes that read their activations from int8 (of units, and data movers between them).
         produced: tensors that exist only in int8 (their producer is an int8 node).
         quantized: tensor -> tensor whose range it uses (itself, except behind data movers), in graph order.
         guarded: float layers that must read int8-produced tensors through a Dequantize per channel: node name -> axis
             and number of the channels.
+        lifted: Add of a constant behind a product that writes float: node name -> dimensions that the constant gets.
     """
 
     int8_units: tuple[Unit, ...]
-    dynamic_units: tuple[Unit, ...]
+    float_activation_units: tuple[Unit, ...]
+    precisions: dict[str, str]
     int8_nodes: frozenset[str]
     produced: frozenset[str]
     quantized: dict[str, str]
     guarded: dict[str, tuple[int, int]]
+    lifted: dict[str, int]
 
     @property
     def range_tensors(self) -> tuple[str, ...]:
@@ -54,12 +61,26 @@ class Plan:
 
 
 def make_plan(
-    index: GraphIndex, units: Sequence[Unit], precisions: Mapping[str, str], rules: QuantizationRules
+    index: GraphIndex,
+    units: Sequence[Unit],
+    precisions: Mapping[str, str],
+    rules: QuantizationRules,
+    lifted: Mapping[str, int] = MappingProxyType({}),
 ) -> Plan:
-    """Places the Quantize/Dequantize pairs for a precision per unit."""
+    """Places the Quantize/Dequantize pairs for a precision per unit.
+
+    Args:
+        index: the graph.
+        units: its units.
+        precisions: unit name -> precision.
+        rules: what the runtime fuses.
+        lifted: Add nodes behind products that the runtime leaves alone -> dimensions of their constant then.
+    """
     int8_units = tuple(u for u in units if precisions[u.name] == INT8)
     wanted = _with_moved({name for unit in int8_units for name in unit.inputs}, index, rules)
-    produced = {u.output: u.output for u in int8_units if u.output in wanted or not _may_write_float(index, u, rules)}
+    produced = {
+        u.output: u.output for u in int8_units if u.output in wanted or not _may_write_float(index, u, rules, lifted)
+    }
     int8_nodes = {u.nodes[0] for u in int8_units}
     guarded = guarded_layers(index, int8_nodes, rules)
     # Movers before a guarded layer move int8, or the runtime would pull the Dequantize through them to the layer.
@@ -75,11 +96,19 @@ def make_plan(
             quantized.setdefault(name, name)
     return Plan(
         int8_units=int8_units,
-        dynamic_units=tuple(u for u in units if precisions[u.name] == INT8_DYNAMIC),
+        float_activation_units=tuple(u for u in units if precisions[u.name] not in (FP32, INT8)),
+        precisions={u.name: precisions[u.name] for u in units if precisions[u.name] != FP32},
         int8_nodes=frozenset(int8_nodes),
         produced=frozenset(produced),
         quantized=quantized,
         guarded=guarded,
+        lifted={
+            reader.name: lifted[reader.name]
+            for unit in int8_units
+            if unit.output not in produced
+            for reader in index.consumers.get(unit.output, [])
+            if reader.name in lifted
+        },
     )
 
 
@@ -95,10 +124,11 @@ def is_transparent(node: onnx.NodeProto, rules: QuantizationRules) -> bool:
     return not (node.op_type == "MaxPool" and len(node.output) > 1)
 
 
-def _may_write_float(index: GraphIndex, unit: Unit, rules: QuantizationRules) -> bool:
+def _may_write_float(index: GraphIndex, unit: Unit, rules: QuantizationRules, lifted: Collection[str]) -> bool:
     readers = index.consumers.get(unit.output, [])
     hidden = len(unit.nodes) > 1 and index.nodes[unit.nodes[-1]].op_type in rules.fused_activations and bool(readers)
-    return unit.op_type in rules.float_result_ops and not hidden and not _merges_with_add(index, unit, readers, rules)
+    merging = [reader for reader in readers if reader.name not in lifted]
+    return unit.op_type in rules.float_result_ops and not hidden and not _merges_with_add(index, unit, merging, rules)
 
 
 def _merges_with_add(

@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 
 from autocompress.calibration.ranges import compute_range
+from autocompress.calibration.scheme import Scheme
 from autocompress.calibration.statistics import Statistics
 from autocompress.errors import RecipeError
 from autocompress.graph.index import GraphIndex
+from autocompress.graph.inference import declared_shapes, infer_shapes
+from autocompress.graph.specs import Size
 from autocompress.passes.quantize.bias import corrected_bias
-from autocompress.passes.quantize.config import FP32, INT8, QuantizeConfig
+from autocompress.passes.quantize.concats import behind_concats
+from autocompress.passes.quantize.config import QuantizeConfig
 from autocompress.passes.quantize.emit import QdqEmitter
+from autocompress.passes.quantize.lifting import liftable_biases
 from autocompress.passes.quantize.plan import Plan, make_plan
+from autocompress.passes.quantize.policy import Policy
+from autocompress.passes.quantize.precisions import FP32, INT8
 from autocompress.passes.quantize.units import Unit, find_units
-from autocompress.passes.quantize.weights import WeightQuantizer, channel_axis, conv_groups
+from autocompress.passes.quantize.weights import (
+    QuantizedWeight,
+    WeightQuantizer,
+    channel_axis,
+    conv_groups,
+    weight_scheme,
+)
 from autocompress.runtimes.protocol import QuantizationRules
 
 FloatArray = npt.NDArray[np.float32]
@@ -30,10 +45,13 @@ class QuantizePayload:
     Attributes:
         ranges: tensor -> (low, high).
         biases: unit -> corrected bias, float32 of shape (output channels,).
+        integers: weight -> integers that take the place of the nearest ones, from reconstruction: of the weight's
+            shape, on the grid of the configuration, 4-bit ones held one per byte.
     """
 
     ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
     biases: dict[str, FloatArray] = field(default_factory=dict)
+    integers: dict[str, npt.NDArray[np.generic]] = field(default_factory=dict)
 
 
 class Quantizer:
@@ -43,15 +61,30 @@ class Quantizer:
         units: every unit, in graph order.
     """
 
-    def __init__(self, model: onnx.ModelProto, rules: QuantizationRules, float_tensors: frozenset[str]) -> None:
+    def __init__(
+        self,
+        model: onnx.ModelProto,
+        rules: QuantizationRules,
+        float_tensors: frozenset[str],
+        stay_float: frozenset[str] = frozenset(),
+    ) -> None:
+        """Finds the units.
+
+        Args:
+            model: normalized and folded.
+            rules: what the runtime fuses.
+            float_tensors: names of the float32 tensors and weights.
+            stay_float: names of nodes that are no units of their own, though they could be.
+        """
         self._model = model
         self._rules = rules
         self._index = GraphIndex(model)
-        self.units: tuple[Unit, ...] = find_units(self._index, rules, float_tensors)
-        self._weights = WeightQuantizer(self._index)
+        found = find_units(self._index, rules, float_tensors)
+        self.units: tuple[Unit, ...] = tuple(unit for unit in found if unit.name not in stay_float)
+        self._weights = WeightQuantizer(self._index, partial_blocks=rules.weight_only_form == "matmul_nbits")
         self._statistics: Statistics | None = None
         self._ranges: dict[tuple[str, str, str, bool], tuple[float, float]] = {}
-        self._biases: dict[tuple[str, str, str, str], FloatArray | None] = {}
+        self._biases: dict[tuple[str, Scheme, str], FloatArray | None] = {}
 
     @property
     def tensors(self) -> tuple[str, ...]:
@@ -62,7 +95,8 @@ class Quantizer:
     def precisions(self, config: QuantizeConfig) -> dict[str, str]:
         """The precision of each unit; a unit that cannot have the one asked for by default stays fp32.
 
-        So does one that has no integer kernel under the scheme's zero points, whoever asks for it.
+        So does one that has no integer kernel under the scheme's zero points, or that a policy of the configuration
+        keeps in float, whoever asks for it.
 
         Raises:
             RecipeError: when an exception names an unknown unit or a precision that the unit cannot have.
@@ -71,26 +105,53 @@ class Quantizer:
         for name, precision in config.exceptions:
             if name not in known:
                 raise RecipeError(f"quantize step names the unit {name!r}, which this model does not have")
-            if precision not in known[name].options:
+            if precision not in known[name].all_options:
                 raise RecipeError(f"quantize step: unit {name!r} ({known[name].op_type}) cannot be {precision}")
         chosen = dict(config.exceptions)
         found = {
-            unit.name: chosen.get(unit.name, config.precision if config.precision in unit.options else FP32)
+            unit.name: chosen.get(unit.name, config.precision if config.precision in unit.all_options else FP32)
             for unit in self.units
         }
-        if config.activation_dtype == "int8" and config.activation_symmetric:
-            return found
-        return {
-            unit.name: FP32 if found[unit.name] == INT8 and self._needs_centre(unit) else found[unit.name]
-            for unit in self.units
-        }
+        return self._policy.applied(config, found)
 
-    def _needs_centre(self, unit: Unit) -> bool:
-        return unit.op_type in self._rules.centred_ops and not (unit.op_type == "MatMul" and unit.weight is not None)
+    def options(self, config: QuantizeConfig) -> dict[str, tuple[str, ...]]:
+        """The precisions in which the runtime computes, or stores, each unit under a scheme, FP32 first.
+
+        A configuration may ask for others (a simulation needs no kernel); they bring no speed.
+        """
+        return {unit.name: self._policy.options(unit, config) for unit in self.units}
+
+    def quantized_weight(self, unit: Unit, config: QuantizeConfig) -> QuantizedWeight:
+        """The integer weight that a unit gets under a configuration (before any widening for its bias).
+
+        Args:
+            unit: one with a weight, whose precision is in ``INTEGER_WEIGHTS``.
+            config: the configuration.
+        """
+        return self._weights.quantized(unit, config, self.precisions(config)[unit.name])
 
     def plan(self, config: QuantizeConfig) -> Plan:
         """Where Quantize/Dequantize pairs will stand."""
-        return make_plan(self._index, self.units, self.precisions(config), self._rules)
+        float_results = config.product_results == "float" and self._rules.lifted_bias
+        lifted = {name: rank for name, (_, rank) in self._liftable.items()} if float_results else {}
+        return make_plan(self._index, self.units, self.precisions(config), self._rules, lifted)
+
+    @cached_property
+    def _liftable(self) -> dict[str, tuple[str, int]]:
+        return liftable_biases(self._index, self.units, self._shapes)
+
+    @cached_property
+    def _policy(self) -> Policy:
+        return Policy(
+            self.units,
+            self._rules,
+            biases=lambda: {add: unit for add, (unit, _) in self._liftable.items()},
+            behind_concats=behind_concats(self._index, self.units, self._rules, lambda: self._shapes),
+        )
+
+    @cached_property
+    def _shapes(self) -> Mapping[str, tuple[Size, ...]]:
+        return declared_shapes(infer_shapes(self._model))
 
     def resolve(self, config: QuantizeConfig, statistics: Statistics) -> QuantizePayload:
         """Takes ranges and bias corrections from calibration statistics.
@@ -104,14 +165,20 @@ class Quantizer:
             self._biases.clear()
         plan = self.plan(config)
         ranges = {tensor: self._range(tensor, config, statistics) for tensor in plan.range_tensors}
+        ranges.update(self._widened(plan, ranges))
         biases = self._corrections(config, plan, statistics) if config.bias_correction else {}
         return QuantizePayload(ranges, biases)
 
-    def emit(self, config: QuantizeConfig, payload: QuantizePayload) -> onnx.ModelProto:
+    def emit(self, config: QuantizeConfig, payload: QuantizePayload, *, simulate: bool = False) -> onnx.ModelProto:
         """The quantized model.
 
+        Args:
+            config: the choices.
+            payload: from ``resolve``.
+            simulate: writes a float model that rounds as the deployable one does, instead of that.
+
         Raises:
-            RecipeError: when the payload lacks a range that the plan needs, or a bias does not fit its unit.
+            RecipeError: when the payload lacks a range that the plan needs, or a bias or weight does not fit its unit.
         """
         plan = self.plan(config)
         self._check_biases(plan, payload)
@@ -121,7 +188,18 @@ class Quantizer:
                 f"the recipe carries no range for {len(missing)} tensors (first: {missing[0]!r}); "
                 "give --data to find them"
             )
-        emitter = QdqEmitter(self._model, self._index, config, plan, self._weights, payload.ranges, payload.biases)
+        weights = self._weights.with_integers(payload.integers) if payload.integers else self._weights
+        emitter = QdqEmitter(
+            self._model,
+            self._index,
+            config,
+            plan,
+            weights,
+            payload.ranges,
+            payload.biases,
+            self._rules,
+            simulate=simulate,
+        )
         return emitter.emit()
 
     def _range(self, tensor: str, config: QuantizeConfig, statistics: Statistics) -> tuple[float, float]:
@@ -132,17 +210,27 @@ class Quantizer:
             found = compute_range(
                 statistics[tensor],
                 config.activation_range,
-                bits=8,
+                bits=16 if config.activation_dtype.endswith("16") else 8,
                 symmetric=config.activation_symmetric,
-                signed=config.activation_dtype == "int8",
+                signed=config.activation_dtype.startswith("int"),
             )
             self._ranges[key] = (float(found.low), float(found.high))
         return self._ranges[key]
 
+    def _widened(self, plan: Plan, ranges: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+        """Ranges of results whose kernels compute wrongly under narrower ones."""
+        least = {op_type: (low, high) for op_type, low, high in self._rules.least_results}
+        found: dict[str, tuple[float, float]] = {}
+        for unit in plan.int8_units:
+            if unit.op_type in least and unit.output in ranges:
+                (low, high), (least_low, least_high) = ranges[unit.output], least[unit.op_type]
+                found[unit.output] = (min(low, least_low), max(high, least_high))
+        return found
+
     def _corrections(self, config: QuantizeConfig, plan: Plan, statistics: Statistics) -> dict[str, FloatArray]:
         found: dict[str, FloatArray] = {}
-        for unit in plan.int8_units:
-            key = (unit.name, config.weight_dtype, config.weight_granularity, config.weight_range)
+        for unit in (u for u in plan.int8_units if u.weight is not None):
+            key = (unit.name, weight_scheme(self._index.nodes[unit.name], config, INT8), config.weight_range)
             if key not in self._biases:
                 self._biases[key] = self._correction(unit, config, statistics)
             bias = self._biases[key]

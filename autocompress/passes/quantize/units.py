@@ -13,8 +13,8 @@ import onnx
 
 from autocompress.graph.index import GraphIndex, attribute
 from autocompress.passes.quantize.activations import bias_add, computed_activation
-from autocompress.passes.quantize.config import FP32, INT8, INT8_DYNAMIC
 from autocompress.passes.quantize.infinite import possibly_infinite
+from autocompress.passes.quantize.precisions import FP16_WEIGHTS, FP32, INT8, INT8_DYNAMIC, WEIGHT_ONLY
 from autocompress.runtimes.protocol import QuantizationRules
 
 
@@ -30,7 +30,8 @@ class Unit:
         output: tensor it produces, after the fused activation.
         weight: name of its constant weight, or None for an operator without weights.
         bias: name of its constant bias, or None.
-        options: precisions it can have, FP32 first.
+        options: precisions it can have that the runtime computes in, FP32 first.
+        storage_options: further precisions, whose weights are stored in fewer bits while its activations stay float.
     """
 
     name: str
@@ -41,6 +42,12 @@ class Unit:
     weight: str | None
     bias: str | None
     options: tuple[str, ...]
+    storage_options: tuple[str, ...] = ()
+
+    @property
+    def all_options(self) -> tuple[str, ...]:
+        """Every precision it can have."""
+        return (*self.options, *self.storage_options)
 
 
 def find_units(index: GraphIndex, rules: QuantizationRules, float_tensors: frozenset[str]) -> tuple[Unit, ...]:
@@ -91,6 +98,7 @@ def _unit(node: onnx.NodeProto, index: GraphIndex, rules: QuantizationRules, usa
         weight=node.input[1] if weighted else None,
         bias=node.input[2] if weighted and len(node.input) > 2 and node.input[2] else None,
         options=tuple(options),
+        storage_options=_storage_options(node, index, rules) if weighted else (),
     )
 
 
@@ -125,6 +133,11 @@ def _constants_allowed(node: onnx.NodeProto, constants: list[str], index: GraphI
     return node.op_type in ("Add", "Mul") and len(constants) == 1 and 0 not in index.initializers[constants[0]].dims
 
 
+def _storage_options(node: onnx.NodeProto, index: GraphIndex, rules: QuantizationRules) -> tuple[str, ...]:
+    matrix = node.op_type in rules.weight_only_ops and len(index.initializers[node.input[1]].dims) == 2
+    return (*WEIGHT_ONLY, FP16_WEIGHTS) if matrix else (FP16_WEIGHTS,)
+
+
 def _dynamic_possible(node: onnx.NodeProto) -> bool:
     return node.op_type == "MatMul" or (node.op_type == "Gemm" and not attribute(node, "transA", 0))
 
@@ -142,7 +155,10 @@ def _with_absorbed(
     )
     if computed is not None:
         nodes, output = [*nodes, *computed[0]], computed[1]
-    elif (follower := _vanishing_activation(output, index, rules)) is not None:
+    # An activation vanishes into a range that ends where it clips, which these kernels cannot have.
+    elif all(node.op_type != op_type for op_type, _, _ in rules.least_results) and (
+        follower := _vanishing_activation(output, index, rules)
+    ):
         nodes, output = [*nodes, follower], follower.output[0]
     return tuple(n.name for n in nodes), output
 

@@ -18,6 +18,9 @@ class GraphWriter:
     Attributes:
         nodes: what was written so far.
         initializers: the weights that were added, in the order in which they were first used.
+        four_bits: weights that are to be stored two per byte -> "cast" or "direct" (see ``storage.pack_four_bits``).
+        domains: operator sets in use besides the standard one.
+        recent: whether the nodes are of operator set 21.
     """
 
     def __init__(self, taken: Iterable[str]) -> None:
@@ -28,6 +31,9 @@ class GraphWriter:
         """
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
+        self.four_bits: dict[str, str] = {}
+        self.domains: set[str] = set()
+        self.recent = False
         self._taken = set(taken)
         self._names: dict[tuple[str, str], str] = {}
         # The arrays are kept so that no other array can take over their identity.

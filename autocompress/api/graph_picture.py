@@ -1,0 +1,127 @@
+"""``inspect --graph``: the executed operators of a model as a picture, and what differs from another model."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from autocompress.api.operators import compute_dtype, shape_text
+from autocompress.errors import ConfigError, StorageError
+from autocompress.files import write_text
+from autocompress.latency.families import family_of
+from autocompress.latency.roofline import is_integer
+from autocompress.passes.quantize import Unit
+from autocompress.report.graph_picture import Box, graph_svg
+from autocompress.report.wording import milliseconds
+from autocompress.runtimes.protocol import ExecutedOp
+from autocompress.search.attribution import attribute_ops
+
+if TYPE_CHECKING:
+    from autocompress.latency.estimator import OpPrice
+
+_FOUR_BITS = ("int4", "uint4")
+_MORE_ZEROS = 0.01
+_MICROSECONDS = 1000.0
+_BLOCK = 16
+
+
+def write_graph_picture(
+    path: Path,
+    title: str,
+    ops: Sequence[ExecutedOp],
+    prices: Sequence[OpPrice],
+    against: tuple[Sequence[ExecutedOp], Sequence[Unit]] | None = None,
+) -> None:
+    """Draws a model as the runtime executes it.
+
+    Args:
+        path: an .svg file.
+        title: stands above the picture.
+        ops: in execution order.
+        prices: of the operators.
+        against: operators and units of the model that this one was made from; what differs is marked.
+
+    Raises:
+        ConfigError: when the file is not to be an .svg.
+        StorageError: when it cannot be written.
+    """
+    if path.suffix.lower() != ".svg":
+        raise ConfigError(f"the picture {path} must be an .svg file; give a name that ends in .svg")
+    changes = {} if against is None else _changes(ops, *against)
+    writers = {name: i for i, op in enumerate(ops) for name in op.writes}
+    total_us = sum(price.latency_us for price in prices) or 1.0
+    boxes = []
+    for i, (op, price) in enumerate(zip(ops, prices, strict=True)):
+        earlier = [writers[name] for name in op.reads if name in writers]
+        reads = tuple(sorted({source for source in earlier if source < i}))
+        boxes.append(_box(op, price, price.latency_us / total_us, changes.get(i), reads))
+    try:
+        write_text(path, graph_svg(title, boxes))
+    except OSError as error:
+        raise StorageError(f"{path} cannot be written ({error.strerror}); give another --graph") from error
+
+
+def _box(op: ExecutedOp, price: OpPrice, share: float, changed: str | None, reads: tuple[int, ...]) -> Box:
+    name = op.sources[0] if op.sources else op.name
+    spent = milliseconds(price.latency_us / 1e3) if price.latency_us >= _MICROSECONDS else f"{price.latency_us:.3g} us"
+    facts = [
+        f"{op.signature.op_type} {name}",
+        shape_text(op.signature),
+        compute_dtype(op.signature),
+        f"{spent} estimated ({price.source})",
+        f"{op.signature.sparsity:.1%} zeros" if op.signature.sparsity else "",
+        changed or "",
+    ]
+    return Box(
+        title=op.signature.op_type,
+        lines=(name.rsplit("/", 1)[-1], _result(op), spent),
+        tooltip="\n".join(fact for fact in facts if fact),
+        kind=_kind(op),
+        share=share,
+        changed=changed,
+        reads=reads,
+    )
+
+
+def _result(op: ExecutedOp) -> str:
+    return "x".join(map(str, op.signature.outputs[0].shape)) if op.signature.outputs else ""
+
+
+def _kind(op: ExecutedOp) -> str:
+    family = family_of(op.signature)
+    if any(t is not None and t.dtype in _FOUR_BITS for t in op.signature.inputs) or family == "nbits_matmul":
+        return "low_bits"
+    if family in ("conversion", "layout"):
+        return "conversion"
+    if family in ("movement", "view"):
+        return "movement"
+    return "int8" if is_integer(op.signature) else "float"
+
+
+def _changes(ops: Sequence[ExecutedOp], before: Sequence[ExecutedOp], units: Sequence[Unit]) -> dict[int, str]:
+    """What was done to operators, by position: their width, their precision, their zeros."""
+    owner = {unit: op for op, unit in zip(before, attribute_ops(before, units), strict=True) if unit is not None}
+    found = {}
+    for i, (op, unit) in enumerate(zip(ops, attribute_ops(ops, units), strict=True)):
+        if unit is not None and unit in owner and (change := _change(op, owner[unit])):
+            found[i] = change
+    return found
+
+
+def _change(op: ExecutedOp, old: ExecutedOp) -> str:
+    found = []
+    # As multisets: the same tensor has its channels last in one kernel and second in another.
+    was, now = (Counter(s.outputs[0].shape if s.outputs else ()) for s in (old.signature, op.signature))
+    lost, won = sorted((was - now).elements()), sorted((now - was).elements())
+    # Blocked kernels fill the channels up to whole blocks, which is no change of ours.
+    if lost and won and -(-won[-1] // _BLOCK) * _BLOCK != lost[-1]:
+        found.append(f"{lost[-1]} → {won[-1]} channels")
+    if is_integer(op.signature) and not is_integer(old.signature):
+        found.append("to int8")
+    if _kind(op) == "low_bits" and _kind(old) != "low_bits":
+        found.append("to 4-bit weights")
+    if op.signature.sparsity > old.signature.sparsity + _MORE_ZEROS:
+        found.append(f"{op.signature.sparsity:.0%} zeros")
+    return ", ".join(found)

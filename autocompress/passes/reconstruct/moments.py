@@ -1,0 +1,84 @@
+"""The error of a layer as a quadratic function of its weight, from moments that are summed up while rows stream by.
+
+With rows x of what the quantized model so far feeds to the layer, targets y of the float model, and the residual
+e = y - W x - b of the float weight on the quantized input,
+
+    |y - (W + D) x - (b + d)|^2 = |e|^2 - 2 tr(D' E[e x']) + tr(D E[x x'] D') - ...
+
+so that E[x x'], E[e x'] and the means are all that any method needs, whatever the number of samples.  Taking the
+residual instead of y keeps differences of large numbers out of the sums.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from autocompress.passes.reconstruct.layer import FloatArray
+
+DoubleArray = npt.NDArray[np.float64]
+
+
+class MomentObjective:
+    """Mean square error of a layer's output.
+
+    Args:
+        weight: float weight of shape (groups, O/g, K).
+        bias: of shape (groups, O/g); zeros where the layer has none.
+        free_bias: whether the bias follows the weight, so that the mean error vanishes.
+    """
+
+    def __init__(self, weight: FloatArray, bias: FloatArray, *, free_bias: bool) -> None:
+        groups, outputs, size = weight.shape
+        self.weight, self.bias, self.free_bias = weight, bias, free_bias
+        self._rows = 0
+        self._xx = np.zeros((groups, size, size))
+        self._ex = np.zeros((groups, outputs, size))
+        self._x = np.zeros((groups, 1, size))
+        self._e = np.zeros((groups, outputs, 1))
+        self._ee = 0.0
+        self._yy = 0.0
+
+    def update(self, inputs: FloatArray, outputs: FloatArray) -> None:
+        """Adds rows: inputs of shape (groups, rows, K), targets of shape (groups, rows, O/g)."""
+        residual = outputs - inputs @ self.weight.transpose(0, 2, 1) - self.bias[:, None, :]
+        self._rows += inputs.shape[1]
+        self._xx += inputs.transpose(0, 2, 1) @ inputs
+        self._ex += residual.transpose(0, 2, 1) @ inputs
+        self._x += inputs.sum(axis=1, dtype=np.float64)[:, None, :]
+        self._e += residual.sum(axis=1, dtype=np.float64)[:, :, None]
+        self._ee += float(np.sum(residual**2, dtype=np.float64))
+        self._yy += float(np.sum(outputs**2, dtype=np.float64))
+
+    @property
+    def power(self) -> float:
+        """Mean square of the targets, summed over outputs; never 0."""
+        return max(self._yy / max(self._rows, 1), float(np.finfo(np.float32).tiny))
+
+    @property
+    def hessian(self) -> DoubleArray:
+        """E[x x'], of shape (groups, K, K); of centred x where the bias is free."""
+        mean = self._x / self._rows
+        return self._xx / self._rows - (mean.transpose(0, 2, 1) @ mean if self.free_bias else 0.0)
+
+    @property
+    def cross(self) -> DoubleArray:
+        """E[e x'], of shape (groups, O/g, K); of centred e and x where the bias is free."""
+        product = self._e @ self._x / self._rows**2
+        return self._ex / self._rows - (product if self.free_bias else 0.0)
+
+    def error(self, weight: FloatArray, bias: FloatArray) -> float:
+        """Mean square error relative to the mean square of the targets."""
+        change = weight.astype(np.float64) - self.weight
+        shift = (bias.astype(np.float64) - self.bias)[:, :, None]
+        total = self._ee + float(np.sum((change @ self._xx - 2.0 * self._ex) * change))
+        total += float(np.sum(shift * (2.0 * (change @ self._x.transpose(0, 2, 1)) - 2.0 * self._e)))
+        total += self._rows * float(np.sum(shift**2))
+        return max(total, 0.0) / self._rows / self.power
+
+    def fitted_bias(self, weight: FloatArray) -> FloatArray:
+        """The bias of shape (groups, O/g) that leaves no mean error."""
+        change = weight.astype(np.float64) - self.weight
+        mean = (self._e - change @ self._x.transpose(0, 2, 1))[:, :, 0] / self._rows
+        fitted: FloatArray = (self.bias + mean).astype(np.float32)
+        return fitted

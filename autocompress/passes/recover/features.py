@@ -1,0 +1,88 @@
+"""Which inner tensors of student and teacher are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from onnx import ModelProto
+
+from autocompress.errors import RecipeError
+from autocompress.graph.index import GraphIndex
+from autocompress.graph.torch_execution.torch_graph import TorchGraph
+
+MOST_FEATURES = 8
+_ACTIVATIONS = frozenset({"Relu", "Clip", "LeakyRelu", "PRelu", "Sigmoid", "Tanh", "HardSwish", "Gelu", "Elu", "Swish"})
+_LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+
+
+def chosen_features(
+    student: TorchGraph,
+    teacher: TorchGraph,
+    models: tuple[ModelProto, ModelProto],
+    feeds: Mapping[str, object],
+    asked: Sequence[str] | None,
+) -> list[str]:
+    """Names of tensors that mean the same in both models, in graph order.
+
+    Where branches join (residual sums), layers before them can be pruned freely, so these come first; without joints,
+    results of layers and activations are taken.  A tensor is left out where its shape differs, or where the student has
+    silenced a channel that the teacher uses.
+
+    Args:
+        student: being trained.
+        teacher: the original.
+        models: both as ONNX, in the same order.
+        feeds: a few samples.
+        asked: names to use instead; None chooses.
+
+    Raises:
+        RecipeError: an asked tensor does not exist in both with the same shape.
+    """
+    candidates = list(asked) if asked is not None else _joints(models[0]) or _layer_results(models[0])
+    known = set(GraphIndex(models[1]).producers) & set(GraphIndex(models[0]).producers)
+    names = [name for name in candidates if name in known]
+    with torch.no_grad():
+        own, wanted = student.run(feeds, names), teacher.run(feeds, names)
+    fitting = [name for name in names if own[name].is_floating_point() and own[name].shape == wanted[name].shape]
+    if asked is not None:
+        if lost := [name for name in candidates if name not in fitting]:
+            raise RecipeError(
+                f"recover step: tensor {lost[0]!r} does not have one shape in the original and in the compressed "
+                "model, so it cannot be a feature; name another or leave features out"
+            )
+        return fitting
+    outputs = set(student.outputs)
+    alive = [n for n in fitting if n not in outputs and own[n].dim() > 1 and not _silenced(own[n], wanted[n])]
+    return _spread(alive, MOST_FEATURES)
+
+
+def _joints(model: ModelProto) -> list[str]:
+    """Results of sums of two computed tensors, after the activation that directly follows."""
+    index = GraphIndex(model)
+    names: list[str] = []
+    for node in model.graph.node:
+        if node.op_type == "Add" and all(name in index.producers for name in node.input):
+            follower = index.sole_consumer(node.output[0])
+            active = follower is not None and follower.op_type in _ACTIVATIONS
+            names.append(follower.output[0] if active and follower is not None else node.output[0])
+    return names
+
+
+def _layer_results(model: ModelProto) -> list[str]:
+    return [node.output[0] for node in model.graph.node if node.op_type in _LAYERS | _ACTIVATIONS]
+
+
+def _silenced(own: torch.Tensor, wanted: torch.Tensor) -> bool:
+    """Whether a channel is constant in the student and not in the teacher."""
+    axis = 1 if own.dim() in (4, 5) else own.dim() - 1
+    others = tuple(a for a in range(own.dim()) if a != axis)
+    flat, lively = (t.amax(others) - t.amin(others) for t in (own, wanted))
+    return bool(((flat == 0) & (lively > 0)).any())
+
+
+def _spread(names: list[str], most: int) -> list[str]:
+    """At most ``most`` of the names, evenly over the depth, the last included."""
+    if len(names) <= most:
+        return names
+    return [names[round((position + 1) * len(names) / most) - 1] for position in range(most)]

@@ -1,0 +1,102 @@
+"""How far a student's tensors are from its teacher's."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as functional
+
+from autocompress.graph.torch_execution.call import Tensor
+from autocompress.graph.torch_execution.weights import Array
+
+_PEAK = 5.0  # a mean largest probability so many times the uniform one looks like a classifier's
+_FLOOR = 1e-3  # of the mean variance: channels that hardly vary are not blown up
+
+
+@dataclass(frozen=True)
+class TensorLoss:
+    """The loss at one tensor.
+
+    Attributes:
+        kind: "kl" on logits, "probabilities" (KL on what already is softmaxed), or "mse".
+        weight: factor.
+        temperature: of the softmax of "kl".
+        inverse_variance: for "mse", 1 / variance of the teacher per channel, broadcast over the tensor.
+    """
+
+    kind: str
+    weight: float
+    temperature: float
+    inverse_variance: Any
+
+    def __call__(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """Mean over samples and elements."""
+        if self.kind == "kl":
+            return self.weight * _divergence(student, teacher, self.temperature)
+        if self.kind == "probabilities":
+            logs = student.clamp_min(1e-12).log()
+            return self.weight * functional.kl_div(logs, teacher, reduction="sum") / _rows(teacher)
+        return self.weight * ((student - teacher) ** 2 * self.inverse_variance).mean()
+
+
+def output_loss(teacher: Tensor, choice: str, temperature: float, weight: float) -> TensorLoss:
+    """The loss for an output, from what the teacher gives there.
+
+    Args:
+        teacher: values on many samples, of shape (n, ...).
+        choice: "kl", "mse" or "auto".
+        temperature: of KL.
+        weight: factor.
+    """
+    kind = _output_kind(teacher) if choice == "auto" else choice
+    if kind == "kl" and _is_distribution(teacher):
+        kind = "probabilities"
+    return TensorLoss(kind, weight, temperature, _inverse_variance(teacher) if kind == "mse" else None)
+
+
+def feature_loss(teacher: Tensor, weight: float) -> TensorLoss:
+    """Mean squared error over the variance of each channel of the teacher."""
+    return TensorLoss("mse", weight, 1.0, _inverse_variance(teacher))
+
+
+def task_loss(logits: Tensor, labels: Array) -> Tensor:
+    """Cross entropy with integer classes."""
+    return functional.cross_entropy(logits, torch.as_tensor(labels, dtype=torch.int64))
+
+
+def _divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """KL of softened distributions times T^2 (Hinton et al., arXiv 1503.02531)."""
+    own = functional.log_softmax(student / temperature, -1)
+    wanted = functional.log_softmax(teacher / temperature, -1)
+    return functional.kl_div(own, wanted, log_target=True, reduction="sum") * temperature**2 / _rows(teacher)
+
+
+def _rows(tensor: Tensor) -> int:
+    return max(1, int(tensor.numel()) // max(1, int(tensor.shape[-1])))
+
+
+def _output_kind(teacher: Tensor) -> str:
+    """KL where the teacher gives one score per class and is mostly sure, as classifiers are; else MSE."""
+    if teacher.dim() != 2 or teacher.shape[1] < 2:
+        return "mse"
+    if _is_distribution(teacher):
+        return "kl"
+    classes = teacher.shape[1]
+    peak = float(torch.softmax(teacher, 1).amax(1).mean())
+    return "kl" if peak > min(_PEAK / classes, 0.6) else "mse"
+
+
+def _is_distribution(teacher: Tensor) -> bool:
+    return bool((teacher >= 0).all()) and bool(((teacher.sum(-1) - 1).abs() < 1e-3).all())
+
+
+def _inverse_variance(teacher: Tensor) -> Tensor:
+    """1 / variance per channel (axis 1 of images, the last axis else), shaped for broadcasting."""
+    axis = 1 if teacher.dim() in (4, 5) else teacher.dim() - 1
+    others = tuple(a for a in range(teacher.dim()) if a != axis) or (0,)
+    variance = teacher.var(others, unbiased=False, keepdim=True) if teacher.numel() > 1 else torch.ones_like(teacher)
+    floor = max(float(variance.mean()) * _FLOOR, math.ulp(0.0) ** 0.1)
+    return 1.0 / variance.clamp_min(floor)

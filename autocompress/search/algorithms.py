@@ -1,0 +1,91 @@
+"""What a search can choose from, as one table: ``python -m autocompress.search.algorithms docs/algorithms.md``.
+
+The names come from the listings that the passes themselves use, so an algorithm that is added there is in the table, in
+search spaces and in the conformance suite.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from autocompress.calibration.ranges import ALGORITHMS
+from autocompress.files import write_text
+from autocompress.passes.equalize.step import EQUALIZATIONS
+from autocompress.passes.quantize import PRECISIONS
+from autocompress.passes.reconstruct import METHODS
+
+_HEAD = """# Algorithms
+
+What a search can choose from, by the names that search spaces and recipes use. This page is generated:
+`python -m autocompress.search.algorithms docs/algorithms.md`.
+"""
+
+_MEANING = {
+    "fp32": "Nothing is rounded.",
+    "int8": "Integer weights and activations, with ranges from calibration.",
+    "int8_dynamic": "Integer weights; activations are quantized at run time from their own extremes.",
+    "int8_weight_only": "Weights of 8 bits in blocks; activations stay float.",
+    "int4_weight_only": "Weights of 4 bits in blocks; activations stay float.",
+    "fp16_weights": "Weights are stored in half the bytes and computed with in float32.",
+    "none": "The step is left out.",
+    "cross_layer": "Equal weight ranges in neighbouring layers (Nagel et al., ICCV 2019), then high-bias absorption; "
+    "clipped channels keep within their bounds.",
+    "cross_layer_unbound": "The same, after upper bounds that calibration hardly reaches were removed.",
+    "smooth": "SmoothQuant (Xiao et al., ICML 2023): outliers of activations move into weights, through normalizations "
+    "and layers before.",
+    "smooth_insert": "The same, with a Mul of its own where nothing before can take the factors.",
+    "adaround": "AdaRound (Nagel et al., ICML 2020): each layer's rounding by gradient descent on its output.",
+    "gptq": "GPTQ (Frantar et al., ICLR 2023): column by column, the error of each made good by the rest.",
+    "block": "The layers of a block together (BRECQ, Li et al., ICLR 2021; QDrop, Wei et al., ICLR 2022).",
+}
+
+
+@dataclass(frozen=True)
+class Family:
+    """Algorithms that take each other's place.
+
+    Attributes:
+        title: for people.
+        key: in search spaces.
+        names: of the algorithms, as their own listing has them.
+        meaning: what each does, in one sentence.
+    """
+
+    title: str
+    key: str
+    names: Sequence[str]
+    meaning: Callable[[str], str]
+
+
+def _of_range(name: str) -> str:
+    lines = (ALGORITHMS[name].__doc__ or "").strip().split("\n\n")[0]
+    return " ".join(lines.split()).replace("|", "\\|").replace("``", "`")
+
+
+FAMILIES: tuple[Family, ...] = (
+    Family("Precisions of a unit", "precision.options", PRECISIONS, _MEANING.__getitem__),
+    Family("Ranges", "scheme.activation_range", tuple(ALGORITHMS), _of_range),
+    Family("Equalization", "steps.equalization", tuple(EQUALIZATIONS), _MEANING.__getitem__),
+    Family("Reconstruction", "steps.reconstruction", METHODS, _MEANING.__getitem__),
+)
+
+
+def names_by_key() -> Mapping[str, Sequence[str]]:
+    """Key of search spaces -> the algorithms of its family."""
+    return {family.key: family.names for family in FAMILIES}
+
+
+def table() -> str:
+    """The text of ``docs/algorithms.md``."""
+    parts = [_HEAD]
+    for family in FAMILIES:
+        rows = "".join(f"| `{name}` | {family.meaning(name)} |\n" for name in family.names)
+        parts.append(f"\n## {family.title}\n\n`{family.key}`\n\n| Name | Meaning |\n| --- | --- |\n{rows}")
+    return "".join(parts)
+
+
+if __name__ == "__main__":
+    write_text(sys.argv[1] if len(sys.argv) > 1 else Path("docs/algorithms.md"), table())
