@@ -3,10 +3,13 @@
     python benchmarks/reconstruction.py --evalset FOLDER --model mobilenetv2 --method adaround
     python benchmarks/reconstruction.py --evalset FOLDER --model minilm_l6 --model-path FILE --weights int4_weight_only
         --method gptq --block-size 32
+    python benchmarks/reconstruction.py --evalset FOLDER --model mobilenetv2 --equalize cross_layer --held-out 32
 
 Weights "int4" and "int8" go with 8-bit activations with ranges from calibration, "int4_weight_only" with float
 activations.  Accuracy is that of the float model that rounds as the deployed one does, scored by plain ONNX Runtime.
-The folder is read only; the document with all numbers goes to --output.
+With --held-out, that many calibration samples teach nothing: the error of the model's outputs on them tells which
+setting is best without a look at the evaluation samples.  The folder is read only; the document with all numbers goes
+to --output.
 """
 
 from __future__ import annotations
@@ -29,6 +32,8 @@ from autocompress.calibration.collect import collect
 from autocompress.calibration.outputs import ActivationSessions
 from autocompress.calibration.statistics import Statistics
 from autocompress.graph.model import load_model, model_bytes, save_model
+from autocompress.passes.equalize.step import EQUALIZATIONS, apply
+from autocompress.passes.equalize.step import resolve as resolve_scales
 from autocompress.passes.quantize import INT4_WEIGHT_ONLY, INT8, QuantizeConfig, QuantizePayload, Quantizer
 from autocompress.passes.reconstruct import METHODS, ReconstructConfig, resolve
 from autocompress.recipe.builder import CandidateBuilder
@@ -56,11 +61,18 @@ def main(arguments: list[str] | None = None) -> int:
 def _measure(inputs: UserInputs, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     model = prepare_model(load_model(inputs.model))
     quantizer = CandidateBuilder(model, "onnxruntime", "").quantizer
-    samples = feeds(inputs, inputs.calibration, [spec.name for spec in model.graph.input])
-    quantize = _quantize_config(options)
+    original, quantize = model, _quantize_config(options)
+    samples, held_out = _split(feeds(inputs, inputs.calibration, [spec.name for spec in model.graph.input]), options)
+    if EQUALIZATIONS[options.equalize] is not None:
+        model = _equalized(model, quantizer, samples, options)
+        quantizer = CandidateBuilder(model, "onnxruntime", "").quantizer
     payload = _payload(model, quantizer, quantize, samples, options)
     config = ReconstructConfig(
-        method=options.method, samples=options.samples, iterations=options.iterations, seed=options.seed
+        method=options.method,
+        samples=options.samples,
+        iterations=options.iterations,
+        drop_probability=options.drop_probability,
+        seed=options.seed,
     )
     watched = _OnTerminal()
     wall, cpu = time.perf_counter(), time.process_time()
@@ -76,6 +88,7 @@ def _measure(inputs: UserInputs, folder: Path, options: argparse.Namespace) -> d
     )
     result: dict[str, Any] = {
         "model": inputs.name,
+        "equalize": options.equalize,
         "quantize": quantize.to_dict(),
         "reconstruct": config.to_dict(),
         "calibration_samples": min(options.samples, len(next(iter(samples.values())))),
@@ -90,6 +103,8 @@ def _measure(inputs: UserInputs, folder: Path, options: argparse.Namespace) -> d
         simulated = folder / f"{row}.onnx"
         save_model(quantizer.emit(quantize, numbers, simulate=True), simulated)
         result[row] = paired_drop(baseline, score(simulated, inputs))
+        if held_out is not None:
+            result[row]["held_out_error"] = _output_error(original, load_model(simulated), held_out)
     deployed = quantizer.emit(quantize, found.applied_to(payload))
     result["size_ratio"] = len(model_bytes(model)) / len(model_bytes(deployed))
     result["weight_size_ratio"] = _weight_size_ratio(model, deployed, found.integers)
@@ -114,10 +129,47 @@ def _payload(
 ) -> QuantizePayload:
     if config.precision == INT4_WEIGHT_ONLY:
         return quantizer.resolve(config, Statistics({}, 0))
+    return quantizer.resolve(config, _statistics(model, quantizer, samples, options))
+
+
+def _statistics(
+    model: onnx.ModelProto, quantizer: Quantizer, samples: Arrays, options: argparse.Namespace
+) -> Statistics:
     runtime = get_runtime("onnxruntime")
     sessions = ActivationSessions(model, lambda changed: runtime.load(model_bytes(changed)))
     count = min(64, options.samples, len(next(iter(samples.values()))))
-    return quantizer.resolve(config, collect(sessions, _Samples(samples), range(count), quantizer.tensors))
+    return collect(sessions, _Samples(samples), range(count), quantizer.tensors)
+
+
+def _equalized(
+    model: onnx.ModelProto, quantizer: Quantizer, samples: Arrays, options: argparse.Namespace
+) -> onnx.ModelProto:
+    config = EQUALIZATIONS[options.equalize]
+    assert config is not None
+    return apply(model, resolve_scales(model, config, _statistics(model, quantizer, samples, options)))
+
+
+def _split(samples: Arrays, options: argparse.Namespace) -> tuple[Arrays, Arrays | None]:
+    """Calibration samples to learn from, and the last ones that nothing is learned from."""
+    if not options.held_out:
+        return samples, None
+    return (
+        {name: values[: -options.held_out] for name, values in samples.items()},
+        {name: values[-options.held_out :] for name, values in samples.items()},
+    )
+
+
+def _output_error(original: onnx.ModelProto, candidate: onnx.ModelProto, samples: Arrays) -> float:
+    """Mean square error of the outputs relative to their mean square."""
+    runtime = get_runtime("onnxruntime")
+    reference, other = runtime.load(model_bytes(original)), runtime.load(model_bytes(candidate))
+    error = power = 0.0
+    for batch in _batches(samples, 8):
+        found = other.run(batch)
+        for name, wanted in reference.run(batch).items():
+            error += float(np.square(found[name] - wanted, dtype=np.float64).sum())
+            power += float(np.square(wanted, dtype=np.float64).sum())
+    return error / max(power, 1e-30)
 
 
 def _weight_size_ratio(model: onnx.ModelProto, deployed: onnx.ModelProto, weights: Mapping[str, object]) -> float:
@@ -183,6 +235,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--samples", type=int, default=128)
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--iterations", type=int, default=1000)
+    parser.add_argument("--drop-probability", type=float, default=0.5, help="of blocks (QDrop)")
+    parser.add_argument("--equalize", choices=tuple(EQUALIZATIONS), default="none", help="before quantization")
+    parser.add_argument("--held-out", type=int, default=0, help="calibration samples that only tell the error")
     parser.add_argument("--deadline-s", type=float)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path("reconstruction.json"))

@@ -29,6 +29,7 @@ from autocompress.report import write_report, write_summary
 from autocompress.search.anchors import anchored, anchored_baseline
 from autocompress.search.prices import OPTIONS
 from autocompress.search.state import SearchState
+from autocompress.search.stem import StemState
 from autocompress.search.trials import Trial
 from autocompress.search.verify import Outcome
 from autocompress.store.records import LayerRecord
@@ -99,8 +100,10 @@ def _write_model(run: OpenRun, best: Trial | None, folder: Path) -> None:
         frozen = FrozenRecipe(Recipe(fold=False), request.fingerprint, request.config.runtime)
         _write_unchanged(request.model, request.model_path, folder / BEST_MODEL)
     else:
-        frozen = Freezer(run.state.builder, folder=Path(run.spec.folder)).freeze(best.recipe)
-        save_model(run.state.builder.build(frozen), folder / BEST_MODEL, source=request.model_path)
+        builder = run.state.first_stem.builder
+        stems = Path(run.spec.stems) if run.spec.stems else None
+        frozen = Freezer(builder, folder=Path(run.spec.folder), stems=stems).freeze(best.recipe)
+        save_model(builder.build(frozen), folder / BEST_MODEL, source=request.model_path)
     write_recipe(frozen, folder / RECIPE)
     write_text(folder / "split.json", split_text(run))
 
@@ -123,14 +126,15 @@ def _estimate_verified(run: OpenRun) -> None:
 
 def _record_details(run: OpenRun, best: Trial | None) -> None:
     state = run.state
+    state.stem = _stem_to_show(state, best)
     if state.baseline is not None:
         run.store.set_baseline(run.name, baseline_document(state))
     if state.estimator is not None and state.baseline_ops:
-        units = state.units
+        units = state.first_stem.units
         run.store.record_operators(run.name, "baseline", operator_records(state.baseline_ops, state.estimator, units))
         if best is not None and best.verification is not None:
             ops = best.verification.ops
-            run.store.record_operators(run.name, "best", operator_records(ops, state.estimator, units))
+            run.store.record_operators(run.name, "best", operator_records(ops, state.estimator, state.units))
     if state.damage is not None and state.prices is not None:
         run.store.record_layers(run.name, _layer_records(run, best))
 
@@ -154,6 +158,11 @@ def _layer_records(run: OpenRun, best: Trial | None) -> list[LayerRecord]:
             )
             rows.append(row if state.sensitivity_measured else replace(row, damage=None))
     return rows
+
+
+def _stem_to_show(state: SearchState, best: Trial | None) -> StemState:
+    """The stem whose layers a report is about: that of the result."""
+    return (state.stem_of(best.recipe) if best is not None else None) or state.first_stem
 
 
 def split_text(run: OpenRun) -> str:

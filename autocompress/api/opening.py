@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +18,11 @@ from autocompress.api.latency_model import LatencyModel, open_latency_model
 from autocompress.api.places import data_folder
 from autocompress.api.request import Request
 from autocompress.api.resume import restore
-from autocompress.api.scratch import scratch_folder
+from autocompress.api.scratch import scratch_folder, stem_folder
 from autocompress.api.study_start import started_study
 from autocompress.api.verification import about_verification, parsed_command, tried_command, verified_by
 from autocompress.config import RunConfig
+from autocompress.config.options import FULL, LIGHT, NO_RECOVERY
 from autocompress.data import Split, open_source, split_groups, split_samples
 from autocompress.errors import AutocompressError, StorageError
 from autocompress.graph.model import input_specs, save_model
@@ -33,6 +34,7 @@ from autocompress.search.recorder import Recorder
 from autocompress.search.settings import TIMING, SearchSettings
 from autocompress.search.space import SearchSpace, load_space
 from autocompress.search.state import SearchState
+from autocompress.search.stem import StemState
 from autocompress.search.stopwatch import Stopwatch
 from autocompress.search.trials import Trial
 from autocompress.search.workbench import WorkbenchSpec
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
 
 BEST_MODEL = "best.onnx"
 _TASK_TIMEOUT_S = (60.0, 600.0)
+_FULL_RECOVERY_S = 4 * 3600.0
+_TRAINING_SHARE = 0.8  # of the longest task; loading and closed forms take the rest
 _MEMORY_LIMIT_BYTES = 16 << 30
 _MEMORY_SHARE = 0.8
 
@@ -82,7 +86,7 @@ class OpenRun:
             self.request.config.workers,
             initializer=tasks.start,
             initargs=(self.spec,),
-            task_timeout_s=_task_timeout_s(self.request.config.timeout_s),
+            task_timeout_s=task_timeout_s(self.request.config),
             memory_limit_bytes=_memory_limit_bytes(),
             threads_per_worker=self.request.config.threads,
         )
@@ -123,10 +127,12 @@ def open_run(request: Request, progress: Progress, *, announce: bool = True) -> 
         timing = tried_command(command, Path(spec.model_path), progress)
         store = stack.enter_context(open_store(config.storage, create=not config.resume))
         name = stack.enter_context(started_study(request, store, latency))
+        if space.structural or len(space.reconstruction) > 1:
+            spec = replace(spec, stems=str(stem_folder(config.output, name, str(store.location), config.resume)))
         recorder = Recorder(store, name)
         state = SearchState(
             settings=settings,
-            builder=CandidateBuilder(prepared, config.runtime, request.fingerprint),
+            stem=StemState(CandidateBuilder(prepared, config.runtime, request.fingerprint)),
             executor=InlineExecutor(),
             open_estimator=latency.open_estimator,
             on_trial=lambda trial: _record(state, recorder, trial),
@@ -138,7 +144,7 @@ def open_run(request: Request, progress: Progress, *, announce: bool = True) -> 
         run = OpenRun(request, name, store, state, spec, split, latency, recorder, command_line(config))
         try:
             if config.resume:
-                restore(store.load(name), state, recorder)
+                restore(store.load(name), state, recorder, Path(spec.stems) if spec.stems else None)
             if announce:
                 progress.notice(f"study {name!r} is kept in {store.location}")
             for text in (*latency.notices, *about_verification(config, latency)):
@@ -167,10 +173,12 @@ def _split(request: Request) -> Split:
         source.close()
 
 
-def _task_timeout_s(timeout_s: float | None) -> float:
+def task_timeout_s(config: RunConfig) -> float:
     """A task that hangs is stopped after the time of the whole run, within bounds that slow models need."""
     least, most = _TASK_TIMEOUT_S
-    return most if timeout_s is None else min(max(timeout_s, least), most)
+    if config.recovery == FULL:
+        most = _FULL_RECOVERY_S
+    return most if config.timeout_s is None else min(max(config.timeout_s, least), most)
 
 
 def _memory_limit_bytes() -> int:
@@ -231,6 +239,7 @@ def _workbench(
         seed=config.seed,
         verified_by=verified_by,
         priced_threads=latency.header.threads,
+        calibration_is_separate=request.calibration is not None,
     )
 
 
@@ -250,10 +259,13 @@ def _settings(config: RunConfig, space: SearchSpace, latency: LatencyModel) -> S
         workers=max(config.workers, 1),
         verified_by=verified_by(config, latency),
         profiles=not latency.elsewhere,
+        recovery=config.recovery or (LIGHT if space.structural else NO_RECOVERY),
+        longest_task_s=_TRAINING_SHARE * task_timeout_s(config),
     )
 
 
 def _record(state: SearchState, recorder: Recorder, trial: Trial) -> None:
-    assert state.encoding is not None and state.budget is not None
+    stem = state.stem_of(trial.recipe) or state.first_stem
+    assert stem.encoding is not None and state.budget is not None
     limits = state.budget if state.settings.verified_by == TIMING else state.limits
-    recorder.record(trial, state.encoding, limits)
+    recorder.record(trial, stem.encoding, limits)

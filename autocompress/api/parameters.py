@@ -20,6 +20,6 @@ def emitted_parameters(run: OpenRun, emitted: Path) -> dict[str, list[str]]:
     if not names:
         return {}
     # The unchanged model has the exported weights, a candidate those that the prepared form was made of.
-    known = {**trace_parameters(names, run.request.model, run.state.builder.prepared), **names}
-    held = trace_parameters(known, run.state.builder.prepared, load_model(emitted))
+    known = {**trace_parameters(names, run.request.model, run.state.first_stem.builder.prepared), **names}
+    held = trace_parameters(known, run.state.first_stem.builder.prepared, load_model(emitted))
     return {weight: list(parameters) for weight, parameters in held.items()}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autocompress.measurement import MeasuredAccuracy
+from autocompress.recipe.freezer import payload_path
 from autocompress.recipe.recipe import Recipe
 from autocompress.search.encoding import Encoding
 from autocompress.search.recorder import Recorder
@@ -16,11 +18,22 @@ if TYPE_CHECKING:
     from autocompress.store.records import CandidateRecord, StudyRecord
 
 
-def restore(record: StudyRecord, state: SearchState, recorder: Recorder) -> None:
-    """Puts the trials of a study back into the ledger, in order; finalists are verified anew, as timing has to be."""
+def restore(record: StudyRecord, state: SearchState, recorder: Recorder, stems: Path | None) -> None:
+    """Puts the trials of a study back into the ledger, in order; finalists are verified anew, as timing has to be.
+
+    Args:
+        record: of the study.
+        state: to fill.
+        recorder: of the study.
+        stems: folder with what its stems have learnt.
+    """
     encoding = Encoding(state.settings.space, state.regions)
     for candidate in sorted(record.candidates, key=lambda c: c.trial):
-        state.ledger.add(_trial(candidate, encoding))
+        trial = state.ledger.add(_trial(candidate, encoding))
+        part = trial.recipe.float_part
+        if part != Recipe() and not (stems is not None and payload_path(stems, part).is_file()):
+            # Trained anew it would be another model than the one that was measured.
+            trial.state, trial.cause = FAILED, "the smaller model that it quantizes is gone from the output folder"
     recorder.known(range(len(record.candidates)))
 
 

@@ -1,4 +1,8 @@
-"""The folder in which a run keeps what its processes share: inside the output folder, and gone when the run ends."""
+"""The folders in which a run keeps what its processes share, inside the output folder.
+
+One is gone when the run ends; the stems and rounded weights of a study, which may have been trained for hours, stay for
+its resumption.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from autocompress.data.spool import process_alive
+from autocompress.recipe.recipe import digest
 
 _PREFIX = ".work-"
+STEMS = "stems"
 
 
 @contextlib.contextmanager
@@ -27,6 +33,21 @@ def scratch_folder(output: Path) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def stem_folder(output: Path, study: str, storage: str, resume: bool) -> Path:
+    """The folder in ``output`` for what one study trains; it is made when something is, and empty unless resumed.
+
+    Args:
+        output: of the run.
+        study: its name.
+        storage: the database that it is kept in.
+        resume: whether the study goes on.
+    """
+    folder = output / STEMS / digest([study, storage])
+    if not resume:
+        shutil.rmtree(folder, ignore_errors=True)
+    return folder
 
 
 def _sweep(output: Path) -> None:

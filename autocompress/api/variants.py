@@ -7,13 +7,10 @@ from collections.abc import Iterator
 import onnx
 
 from autocompress.graph.model import fingerprint
-from autocompress.passes.quantize import FP32, INT8, INT8_DYNAMIC, QuantizeConfig, QuantizePayload
+from autocompress.passes.quantize import FP32, INT8, INT8_DYNAMIC, QuantizeConfig
+from autocompress.recipe.any_ranges import any_ranges
 from autocompress.recipe.builder import CandidateBuilder, prepare
 from autocompress.recipe.recipe import FrozenRecipe, Recipe
-
-# Latency does not depend on ranges, so any will do.
-_ANY_RANGE = (-4.0, 4.0)
-_NONNEGATIVE_RANGE = (0.0, 4.0)
 
 
 def model_variants(model: onnx.ModelProto, runtime: str) -> Iterator[onnx.ModelProto]:
@@ -44,10 +41,3 @@ def _quantized(model: onnx.ModelProto, runtime: str) -> Iterator[onnx.ModelProto
     for precisions in assignments:
         config = QuantizeConfig().with_precisions({u.name: p for u, p in zip(units, precisions, strict=True)})
         yield builder.build(FrozenRecipe(Recipe(config), builder.fingerprint, runtime, {"quantize": payload}))
-
-
-def any_ranges(builder: CandidateBuilder) -> QuantizePayload:
-    """A range for every tensor: good for candidates that are timed, not judged."""
-    # A fused activation is absorbed only where the range begins at zero.
-    fused = {u.output: _NONNEGATIVE_RANGE for u in builder.quantizer.units if len(u.nodes) > 1}
-    return QuantizePayload(ranges={**dict.fromkeys(builder.quantizer.tensors, _ANY_RANGE), **fused})

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from onnx import ModelProto
 
-from autocompress.api.variants import any_ranges
 from autocompress.graph.model import fingerprint
 from autocompress.latency.zoo.variant import Quantize, Variant
 from autocompress.passes.quantize import FP32, INT8, INT8_DYNAMIC, QuantizeConfig
 from autocompress.passes.quantize.units import Unit
+from autocompress.recipe.any_ranges import any_ranges
 from autocompress.recipe.builder import CandidateBuilder, prepare
 from autocompress.recipe.recipe import FrozenRecipe, Recipe
 

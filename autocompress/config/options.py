@@ -26,6 +26,10 @@ Parser = Callable[[object], object]
 _MOST_AT_ONCE = 1024
 """Threads or processes: beyond any machine that this is for, and the system would only starve."""
 
+NO_RECOVERY, LIGHT, FULL = "none", "light", "full"
+RECOVERIES = (NO_RECOVERY, LIGHT, FULL)
+"""How models that became smaller are trained: not beyond the closed form, for minutes, or for longer."""
+
 _FUNCTION = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 
 
@@ -78,6 +82,17 @@ def parse_switch(name: str, value: object) -> bool:
     return value
 
 
+def parse_recovery(value: object) -> str:
+    """How long recovery may train.
+
+    Raises:
+        ConfigError: for anything but one of ``RECOVERIES``.
+    """
+    if value not in RECOVERIES:
+        raise ConfigError(f"recovery {value!r} is not known; give one of {', '.join(RECOVERIES)}")
+    return str(value)
+
+
 PARSERS: Mapping[str, Parser] = {
     "model": partial(parse_path, "model"),
     "data": partial(parse_source, "data"),
@@ -96,6 +111,7 @@ PARSERS: Mapping[str, Parser] = {
     "verify_command": partial(parse_text, "verify command"),
     "verify_timeout_s": partial(parse_positive, "verify timeout in s"),
     "search_space": partial(parse_text, "search space"),
+    "recovery": parse_recovery,
     "trials": partial(parse_count, "trials"),
     "timeout_s": partial(parse_positive, "timeout in s"),
     "workers": partial(parse_count, "workers", at_least=0, at_most=_MOST_AT_ONCE),

@@ -45,6 +45,8 @@ class RunConfig(BaseModel):
             times on this device.
         verify_timeout_s: seconds after which one call of ``verify_command`` is ended.
         search_space: stem of a file in ``search_spaces/``, or a path.
+        recovery: training of models that the search makes smaller: "none", "light", "full"; None takes "light" where
+            the search space makes any.
         trials: trials after which the search stops, or None.
         timeout_s: seconds after which the search stops; None only when ``deterministic``.
         workers: child processes that build and evaluate candidates; 0 uses this process, without their protection.
@@ -78,6 +80,7 @@ class RunConfig(BaseModel):
     verify_command: str | None = None
     verify_timeout_s: float = DEFAULT_VERIFY_TIMEOUT_S
     search_space: str = "mixed_precision"
+    recovery: str | None = None
     trials: int | None = None
     timeout_s: float | None = DEFAULT_TIMEOUT_S
     workers: int = 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import onnx
@@ -87,7 +87,7 @@ class CandidateBuilder:
             if wanted[step.name] is None:
                 raise RecipeError(f"the recipe's {step.name} step still has to learn from samples; give --data")
             assert step.apply is not None
-            model = step.apply(model, wanted[step.name])
+            model = step.apply(model, recipe.config_of(step.name), wanted[step.name])
             stay_float.update(step.stay_float(model, wanted[step.name]))
         self._forms[key] = self._new_form(model, wanted, frozenset(stay_float))
         return self._forms[key]
@@ -132,7 +132,7 @@ class CandidateBuilder:
         if frozen.recipe.reconstruct is not None:
             if rounded is None:
                 raise RecipeError("the recipe's reconstruct step still has to learn from samples; give --data")
-            payload = replace(payload, integers=rounded.integers, biases={**payload.biases, **rounded.biases})
+            payload = rounded.applied_to(payload)
         return form.quantizer.emit(config, payload)
 
     def _new_form(self, model: onnx.ModelProto, payloads: Mapping[str, Any], stay_float: frozenset[str]) -> FloatForm:

@@ -23,11 +23,13 @@ class CalibrationSamples:
         load: loads a model into the runtime.
         open_source: opens what gives the inputs of samples, when it is first needed.
         indices: of the calibration part, in order.
+        more: indices of samples that only training uses besides.
     """
 
     load: Callable[[onnx.ModelProto], LoadedModel]
     open_source: Callable[[], InputSource]
     indices: Sequence[int]
+    more: Sequence[int] = ()
 
     def collect(self, model: onnx.ModelProto, tensors: Sequence[str]) -> Statistics:
         """Statistics of tensors of a model, in one pass."""
@@ -35,7 +37,14 @@ class CalibrationSamples:
 
     def batches(self) -> Iterator[dict[str, npt.NDArray[Any]]]:
         """Inputs of one sample after the other, without labels."""
+        yield from self._inputs(self.indices)
+
+    def unlabelled(self) -> Iterator[dict[str, npt.NDArray[Any]]]:
+        """The same of all samples that training may use."""
+        yield from self._inputs([*self.indices, *self.more])
+
+    def _inputs(self, indices: Sequence[int]) -> Iterator[dict[str, npt.NDArray[Any]]]:
         source = self.open_source()
-        for index in self.indices:
+        for index in indices:
             feeds = source.inputs([index])
             yield {name: np.asarray(array) for name, array in feeds.items()}

@@ -23,7 +23,7 @@ def to_document(frozen: FrozenRecipe) -> tuple[dict[str, Any], dict[str, Array]]
     packed = {name: STEP[name].pack(payload) for name, payload in frozen.payloads.items()}
     arrays = {f"{name}.{key}": array for name, part in packed.items() for key, array in part.arrays.items()}
     # That format has no place for the steps that came later.
-    plain = all(frozen.recipe.config_of(step.name) is None for step in STEPS if step.name != "quantize")
+    plain = not arrays and all(frozen.recipe.config_of(s.name) is None for s in STEPS if s.name != "quantize")
     document: dict[str, Any] = {
         "autocompress_recipe": 1 if plain else FORMAT_VERSION,
         "hash": frozen.recipe.hash,

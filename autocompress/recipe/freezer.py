@@ -2,7 +2,8 @@
 
 The folder holds, under the hash of the steps that they belong to, statistics (``statistics-<hash>.npz``) and payloads
 (frozen recipes ``payloads-<hash>.json``).  All is a function of model, samples and steps, so it does not matter
-which process writes it.
+which process writes it; but where training or rounding ended by the clock, whoever wrote first is right.  What stems
+and rounded weights have learnt may lie in a folder of its own, because it may be worth keeping.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ from autocompress.recipe.builder import CandidateBuilder
 from autocompress.recipe.calibration import CalibrationSamples
 from autocompress.recipe.files import read_recipe, write_recipe
 from autocompress.recipe.recipe import FrozenRecipe, Recipe
-from autocompress.recipe.steps import FLOAT_STEPS, Evidence
+from autocompress.recipe.steps import FLOAT_STEPS, Effort, Evidence
+
+_LATE_ROUNDING_S = 120.0
+"""For weights that were rounded once, and whose integers somebody has removed since."""
 
 
 class Freezer:
@@ -37,6 +41,8 @@ class Freezer:
         samples: CalibrationSamples | None = None,
         folder: Path | None = None,
         known: FrozenRecipe | None = None,
+        *,
+        stems: Path | None = None,
     ) -> None:
         """Stores where things are.
 
@@ -45,10 +51,12 @@ class Freezer:
             samples: to learn from; None where everything needed is in the folder already.
             folder: shared by processes; None keeps everything in memory.
             known: what was learnt of one recipe before; it is kept.
+            stems: folder for what stems and rounded weights have learnt; ``folder`` unless given.
         """
         self.builder = builder
         self._samples = samples
         self._folder = folder
+        self._stems = stems or folder
         self._known = known
         self._statistics: dict[str, Statistics] = {}
         self._payloads: dict[str, dict[str, Any]] = {}
@@ -121,17 +129,22 @@ class Freezer:
         if recipe.quantize is not None:
             self.statistics(recipe)
         if recipe.reconstruct is not None:
-            self.reconstruct(recipe)
+            self.reconstruct(recipe, deadline_s=_LATE_ROUNDING_S)
 
-    def payloads(self, recipe: Recipe) -> dict[str, Any]:
-        """What the float steps of a recipe learn, each from the model that the steps before it give."""
+    def payloads(self, recipe: Recipe, effort: Effort | None = None) -> dict[str, Any]:
+        """What the float steps of a recipe learn, each from the model that the steps before it give.
+
+        Args:
+            recipe: the recipe.
+            effort: of steps that train and nobody has trained yet.
+        """
         found: dict[str, Any] = {}
         for step in FLOAT_STEPS:
             if recipe.config_of(step.name) is None:
                 continue
             prefix = recipe.up_to(step.name)
             if prefix.hash not in self._payloads:
-                self._payloads[prefix.hash] = self._stored(prefix) or self._learnt(prefix, step.name, found)
+                self._payloads[prefix.hash] = self._stored(prefix) or self._learnt(prefix, step.name, found, effort)
             found = self._payloads[prefix.hash]
         return dict(found)
 
@@ -162,12 +175,19 @@ class Freezer:
         again = [name for name in wanted if changed is None or name in changed or name not in before]
         return before.with_tensors(samples.collect(form.model, again)) if again else before
 
-    def _learnt(self, prefix: Recipe, name: str, before: dict[str, Any]) -> dict[str, Any]:
+    def _learnt(self, prefix: Recipe, name: str, before: dict[str, Any], effort: Effort | None) -> dict[str, Any]:
         step = next(step for step in FLOAT_STEPS if step.name == name)
         assert step.resolve is not None
         earlier = prefix.before(name)
         model = self.builder.form(earlier, before).model
-        evidence = Evidence(self.statistics(earlier), self._given().batches)
+        samples = self._given()
+        evidence = Evidence(
+            statistics=lambda: self.statistics(earlier),
+            batches=samples.batches,
+            unlabelled=samples.unlabelled,
+            original=self.builder.prepared,
+            effort=effort or Effort(),
+        )
         found = {**before, name: step.resolve(model, prefix.config_of(name), evidence)}
         self._store(prefix, found)
         return found
@@ -175,6 +195,7 @@ class Freezer:
     def _store(self, prefix: Recipe, payloads: Mapping[str, Any]) -> None:
         path = self._payload_path(prefix)
         if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
             write_recipe(FrozenRecipe(prefix, self.builder.fingerprint, self.builder.runtime, payloads), path)
 
     def _stored(self, prefix: Recipe) -> dict[str, Any] | None:
@@ -197,4 +218,11 @@ class Freezer:
         return None if self._folder is None else self._folder / f"statistics-{part.hash}.npz"
 
     def _payload_path(self, prefix: Recipe) -> Path | None:
-        return None if self._folder is None else self._folder / f"payloads-{prefix.hash}.json"
+        costly = prefix == prefix.float_part or prefix.reconstruct is not None
+        folder = self._stems if costly else self._folder
+        return None if folder is None else payload_path(folder, prefix)
+
+
+def payload_path(folder: Path, prefix: Recipe) -> Path:
+    """Where a folder holds what steps have learnt."""
+    return folder / f"payloads-{prefix.hash}.json"

@@ -1,4 +1,4 @@
-"""The payload of the quantize step as JSON: ranges as numbers, corrected biases as arrays inside the text."""
+"""The payload of the quantize step: ranges as numbers, biases as arrays inside the text, integers beside it."""
 
 from __future__ import annotations
 
@@ -7,17 +7,21 @@ from typing import Any
 
 from autocompress.passes.quantize import QuantizePayload
 from autocompress.recipe.arrays import decode_array, encode_array
-from autocompress.recipe.packed import Packed
+from autocompress.recipe.packed import Packed, pack_mapping, unpack_mapping
+
+_INTEGERS = "integers"
 
 
 def pack(payload: QuantizePayload) -> Packed:
-    """Ready to be written; nothing of it needs arrays."""
-    return Packed(
-        {
-            "ranges": {name: list(pair) for name, pair in sorted(payload.ranges.items())},
-            "biases": {name: encode_array(a) for name, a in sorted(payload.biases.items())},
-        }
-    )
+    """Ready to be written; only integers that are not the nearest ones need arrays."""
+    document = {
+        "ranges": {name: list(pair) for name, pair in sorted(payload.ranges.items())},
+        "biases": {name: encode_array(a) for name, a in sorted(payload.biases.items())},
+    }
+    if not payload.integers:
+        return Packed(document)
+    integers = pack_mapping(_INTEGERS, dict(sorted(payload.integers.items())))
+    return Packed({**document, **integers.document}, integers.arrays)
 
 
 def unpack(packed: Packed) -> QuantizePayload:
@@ -28,7 +32,11 @@ def unpack(packed: Packed) -> QuantizePayload:
     """
     ranges = {str(name): _range(pair) for name, pair in packed.document["ranges"].items()}
     biases = {str(name): decode_array(a).astype("float32") for name, a in packed.document["biases"].items()}
-    return QuantizePayload(ranges, biases)
+    integers = unpack_mapping(_INTEGERS, packed) if _INTEGERS in packed.document else {}
+    for name, values in integers.items():
+        if values.dtype.kind not in "iu":
+            raise ValueError(f"the weight {name!r} is no array of integers")
+    return QuantizePayload(ranges, biases, integers)
 
 
 def _range(pair: Any) -> tuple[float, float]:

@@ -9,10 +9,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from autocompress.errors import RecipeError
+from autocompress.passes.decompose import DecomposeConfig
 from autocompress.passes.equalize.step import EqualizeConfig
+from autocompress.passes.prune import PruneConfig
 from autocompress.passes.quantize import QuantizeConfig, QuantizePayload
 from autocompress.passes.reconstruct import ReconstructConfig
-from autocompress.recipe.steps import STEP, STEPS
+from autocompress.passes.recover import RecoverConfig
+from autocompress.passes.sparsify import SparsifyConfig
+from autocompress.recipe.steps import STEM_STEPS, STEP, STEPS
 
 _ORDER = ("fold", *(step.name for step in STEPS))
 
@@ -26,12 +30,20 @@ class Recipe:
         fold: whether the model is normalized and folded first; without it the recipe leaves the model as it is.
         equalize: scaling that keeps the float function.
         reconstruct: rounding of the quantized weights by what it does to outputs.
+        decompose: layers that become two or three smaller ones.
+        prune: channels that go.
+        sparsify: weights that become zero.
+        recover: training of what is left, with the original as its teacher.
     """
 
     quantize: QuantizeConfig | None = None
     fold: bool = True
     equalize: EqualizeConfig | None = None
     reconstruct: ReconstructConfig | None = None
+    decompose: DecomposeConfig | None = None
+    prune: PruneConfig | None = None
+    sparsify: SparsifyConfig | None = None
+    recover: RecoverConfig | None = None
 
     @property
     def hash(self) -> str:
@@ -42,6 +54,10 @@ class Recipe:
     def float_part(self) -> Recipe:
         """The stem: the steps that give the float model on which units, prices and statistics depend."""
         return _without(self, [step.name for step in STEPS if not step.stem])
+
+    def on(self, stem: Recipe) -> Recipe:
+        """The same steps after the stem, on another stem."""
+        return replace(self, **{step.name: stem.config_of(step.name) for step in STEM_STEPS})
 
     @property
     def quantized_part(self) -> Recipe:

@@ -9,7 +9,7 @@ from typing import Any
 ARROW = " \u2192 "
 
 Steps = Sequence[Mapping[str, Any]]
-Settings = dict[tuple[int, str, str], str]
+Settings = dict[tuple[str, str], str]
 
 
 def describe_recipe(steps: Steps) -> str:
@@ -37,11 +37,14 @@ class RecipeLabels:
     """
 
     def __init__(self, recipes: Iterable[Steps]) -> None:
-        seen: dict[tuple[int, str, str], set[str]] = {}
         kept = list(recipes)
-        for steps in kept:
-            for key, text in _flat(steps).items():
-                seen.setdefault(key, set()).add(text)
+        settings = [_flat(steps) for steps in kept]
+        seen: dict[tuple[str, str], set[str | None]] = {key: set() for row in settings for key in row}
+        for steps, row in zip(kept, settings, strict=True):
+            present = set(map(_name, steps))
+            for key, texts in seen.items():
+                if key[0] in present:  # a step may leave out a setting that has its default
+                    texts.add(row.get(key))
         self._names = {ARROW.join(map(_name, steps)) for steps in kept}
         self._varying = {key for key, texts in seen.items() if len(texts) > 1}
 
@@ -55,12 +58,8 @@ class RecipeLabels:
 
 
 def _flat(steps: Steps) -> Settings:
-    """Every setting by its place: (position of the step, name of the step, key)."""
-    return {
-        (position, _name(step), key): _setting(key, value)
-        for position, step in enumerate(steps)
-        for key, value in _config(step).items()
-    }
+    """Every setting by its place: (name of the step, key); a recipe has no step twice, and may lack one."""
+    return {(_name(step), key): _setting(key, value) for step in steps for key, value in _config(step).items()}
 
 
 def _name(step: Mapping[str, Any]) -> str:

@@ -39,5 +39,6 @@ RULES = QuantizationRules(
     lifted_bias=True,
     weight_only_ops=frozenset({"Gemm", "MatMul"}),
     weight_only_form="matmul_nbits",
+    table_ops=frozenset({"Gather"}),
     least_results=(("Softmax", 0.0, 1.0),),
 )  # fmt: skip

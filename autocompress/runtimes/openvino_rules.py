@@ -60,5 +60,6 @@ RULES = QuantizationRules(
     weight_dtypes=frozenset({"int8"}),
     weight_only_ops=frozenset({"Gemm", "MatMul"}),
     weight_only_form="dequantize",
+    table_ops=frozenset({"Gather"}),
     uneven_concat_ops=frozenset({"Gemm", "MatMul"}),
 )  # fmt: skip

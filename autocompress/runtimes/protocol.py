@@ -130,6 +130,7 @@ class QuantizationRules:
             along another axis than the last.
         weight_only_form: how such a matrix is written: "matmul_nbits" (ONNX Runtime's operator of that name) or
             "dequantize" (DequantizeLinear by blocks of rows, standard from operator set 21 on).
+        table_ops: op types that pick rows of a constant matrix, which may be integers then.
         least_results: (op type, low, high) of integer kernels that compute wrongly where the range of their result is
             narrower than this.
     """
@@ -151,6 +152,7 @@ class QuantizationRules:
     weight_only_ops: frozenset[str] = frozenset()
     weight_only_form: str = "matmul_nbits"
     uneven_concat_ops: frozenset[str] = frozenset()
+    table_ops: frozenset[str] = frozenset()
     least_results: tuple[tuple[str, float, float], ...] = ()
 
 

@@ -32,13 +32,15 @@ class Encoding:
         constants: parameter name -> its single value.
     """
 
-    def __init__(self, space: SearchSpace, regions: Sequence[Region]) -> None:
+    def __init__(self, space: SearchSpace, regions: Sequence[Region], stem: Recipe | None = None) -> None:
         """Stores the parameters.
 
         Args:
             space: the search space.
-            regions: the regions of the model.
+            regions: the regions of the stem.
+            stem: steps that every recipe begins with; the original, folded, unless given.
         """
+        self._stem = stem or Recipe()
         self._regions = tuple(regions)
         self._per_unit = space.per == "unit"
         values: dict[str, tuple[Any, ...]] = {**space.scheme, EQUALIZATION: space.equalization}
@@ -75,11 +77,12 @@ class Encoding:
         scheme = {name: full[name] for name in self._scheme}
         equalize = config_of(full.get(EQUALIZATION, NONE))
         if not self._per_unit:
-            return Recipe(QuantizeConfig(precision=full[MODEL_PRECISION], **scheme), equalize=equalize)
+            return Recipe(QuantizeConfig(precision=full[MODEL_PRECISION], **scheme), equalize=equalize).on(self._stem)
         precisions: dict[str, str] = {}
         for region in self._regions:
             precisions |= region.precisions(full[UNIT_PREFIX + region.name])
-        return Recipe(QuantizeConfig(precision=INT8, **scheme).with_precisions(precisions), equalize=equalize)
+        config = QuantizeConfig(precision=INT8, **scheme).with_precisions(precisions)
+        return Recipe(config, equalize=equalize).on(self._stem)
 
     def to_params(self, recipe: Recipe) -> Params:
         """The parameters that stand for a recipe (only those with a choice); what polishes it has none."""

@@ -23,6 +23,7 @@ from autocompress.search.trials import COMPLETE, FAILED, PRUNED, Trial
 # A share of the time is kept for verification.
 _SEARCH_SHARE = 0.8
 _SHARE_BEFORE_POLISH = 0.5
+_SHARE_BEFORE_STEMS, _SHARE_OF_STEMS = 0.3, 0.75
 _TRIALS_FOR_POLISH, _MANY_TRIALS = 2, 12
 _STAGNATION = 12
 _MARGIN = 0.02
@@ -64,8 +65,8 @@ def evaluate(state: SearchState, proposals: Sequence[Proposal], stage: str | Non
 
 
 def refit(state: SearchState) -> None:
-    """Lets both predictors learn from what was measured."""
-    complete = state.ledger.complete
+    """Lets both predictors learn from what was measured of the stem at hand."""
+    complete = state.own_trials
     if not complete:
         return
     assert state.scorer is not None and state.prices is not None
@@ -98,14 +99,18 @@ def ranked(state: SearchState) -> list[Trial]:
 def expected_drops(state: SearchState) -> list[float]:
     """Expected drop of each complete trial, in order: measured and predicted together."""
     complete = state.ledger.complete
-    if not complete:
-        return []
-    assert state.scorer is not None
-    mean, deviation = state.scorer.predictor.predict(state.scorer.features([t.recipe for t in complete]))
-    return [
-        expected_drop(t.evaluated.drop.drop, standard_error(t), float(m), float(d))
-        for t, m, d in zip(complete, mean, deviation, strict=True)
-    ]
+    expected = {trial.number: trial.evaluated.drop.drop for trial in complete}
+    for stem in state.stems.values():
+        # Each stem has a predictor of its own; of a stem that is not open only measurements count.
+        own = [trial for trial in complete if stem.scorer is not None and state.stem_of(trial.recipe) is stem]
+        if not own:
+            continue
+        assert stem.scorer is not None
+        mean, deviation = stem.scorer.predictor.predict(stem.scorer.features([t.recipe for t in own]))
+        for trial, m, d in zip(own, mean, deviation, strict=True):
+            measured = trial.evaluated.drop.drop
+            expected[trial.number] = expected_drop(measured, standard_error(trial), float(m), float(d))
+    return [expected[trial.number] for trial in complete]
 
 
 def explore(state: SearchState) -> None:
@@ -115,6 +120,8 @@ def explore(state: SearchState) -> None:
     while not state.interrupted and not (stop := out_of_allowance(state)):
         if _nothing_to_gain(state):
             state.stop_reason = "the target is met at no loss that these samples could show"
+            return
+        if leaves_to_stems(state):
             return
         if not state.out_of_reach and _beyond_reach(state):
             state.out_of_reach = True
@@ -140,12 +147,20 @@ def explore(state: SearchState) -> None:
     state.stop_reason = "stopped by the user" if state.interrupted else stop
 
 
+def leaves_to_stems(state: SearchState) -> bool:
+    """Whether quantization alone does not reach the target, and smaller float models are still to be searched."""
+    if not _stems_follow(state) or not _beyond_reach(state):
+        return False
+    state.out_of_reach, state.stop_reason = True, "quantization alone does not reach the target"
+    return True
+
+
 def _beyond_reach(state: SearchState) -> bool:
     """Whether the target is faster than anything that the anchored prices allow, by more than their error."""
     assert state.prices is not None
-    if state.steering.latency_ms is None or len(state.ledger.complete) < _ENOUGH_TO_JUDGE:
+    if state.steering.latency_ms is None or len(state.own_trials) < _ENOUGH_TO_JUDGE:
         return False
-    fastest_seen = min(state.latency_ms(trial) for trial in state.ledger.complete)
+    fastest_seen = min(state.latency_ms(trial) for trial in state.own_trials)
     floor_ms = min(fastest_ms(state) * (1 - state.prices.relative_error), fastest_seen)
     return floor_ms > state.steering.latency_ms
 
@@ -166,7 +181,7 @@ def _nothing_to_gain(state: SearchState) -> bool:
 
 def out_of_allowance(state: SearchState) -> str:
     """Why the search may not go on, or an empty string."""
-    if state.settings.trials is not None and trials_left(state) <= _kept_for_polish(state):
+    if state.settings.trials is not None and trials_left(state) <= _kept_for_later(state):
         return f"all {state.settings.trials} trials are used"
     if not state.settings.deterministic and state.stopwatch.used(_share(state)):
         return "the time is used up"
@@ -178,21 +193,30 @@ def trials_left(state: SearchState) -> float:
     return float("inf") if state.settings.trials is None else max(state.settings.trials - _attempted(state), 0)
 
 
-def _kept_for_polish(state: SearchState) -> int:
-    """Trials that exploration leaves to reconstruction; none where there are few."""
+def _kept_for_later(state: SearchState) -> int:
+    """Trials that exploration leaves to stems, or to reconstruction where there are many."""
+    if _stems_follow(state):
+        return (state.settings.trials or 0) // 2
     follows = any(name != NONE for name in state.settings.space.reconstruction)
     return _TRIALS_FOR_POLISH if follows and (state.settings.trials or 0) >= _MANY_TRIALS else 0
 
 
 def _share(state: SearchState) -> float:
     """The part of the time that exploration may use: less where reconstruction is to follow."""
+    if state.settings.space.structural:
+        return _SHARE_BEFORE_STEMS if _stems_follow(state) else _SHARE_OF_STEMS
     follows = any(name != NONE for name in state.settings.space.reconstruction)
     return _SHARE_BEFORE_POLISH if follows else _SEARCH_SHARE
 
 
+def _stems_follow(state: SearchState) -> bool:
+    """Whether smaller float models are still to be searched."""
+    return state.settings.space.structural and len(state.stems) == 1
+
+
 def _next_round(state: SearchState) -> tuple[list[Proposal], list[tuple[Proposal, str]]]:
     assert state.scorer is not None and state.encoding is not None
-    best = ranked(state)[:8]
+    best = [trial for trial in ranked(state) if state.stem_of(trial.recipe) is state.stem][:8]
     parents = [state.encoding.to_params(t.recipe) for t in best] + _spread_parents(state)
     with state.stopwatch.stage("search"):
         bred = breed(
@@ -286,7 +310,7 @@ def _attempted(state: SearchState) -> int:
 def _spread_parents(state: SearchState) -> list[Params]:
     """Parents from the whole measured front, so that breeding does not collapse onto one point."""
     assert state.encoding is not None
-    complete = state.ledger.complete
+    complete = state.own_trials
     points = [(t.evaluated.drop.drop, state.latency_ms(t)) for t in complete]
     return [state.encoding.to_params(complete[i].recipe) for i in front(points)[:12]]
 
@@ -316,6 +340,12 @@ def keeps_target(state: SearchState, trial: Trial) -> bool:
         speedup=state.baseline_ms / state.latency_ms(trial),
         size_bytes=trial.evaluated.size_bytes,
     )
+
+
+def keeps_speed_and_size(state: SearchState, trial: Trial) -> bool:
+    """Whether a trial, as measured on the search part, keeps the limits on speed and size that were asked for."""
+    speedup = state.baseline_ms / state.latency_ms(trial)
+    return state.limits.met_by(drop=0.0, speedup=speedup, size_bytes=trial.evaluated.size_bytes)
 
 
 def _show_best(state: SearchState) -> None:

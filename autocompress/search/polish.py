@@ -6,21 +6,18 @@ exploration makes: what explored well gets it, in the time that is left.
 
 from __future__ import annotations
 
-from concurrent.futures import Future
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 from autocompress.errors import CandidateFailed
 from autocompress.passes.reconstruct import ReconstructConfig
 from autocompress.recipe.recipe import Recipe
 from autocompress.search import tasks
 from autocompress.search.explore import evaluate, expected_drops, ranked, trials_left
-from autocompress.search.progress_file import Step, read_progress
 from autocompress.search.proposals import Proposal
 from autocompress.search.space import NONE
 from autocompress.search.state import SearchState
 from autocompress.search.trials import Trial
+from autocompress.search.waiting import wait_for
 
 _MOST = 2
 _LEAST_S, _LONGEST_S = 10.0, 600.0
@@ -30,7 +27,6 @@ _HARMLESS = 0.25
 # What loses more than so many times the limit is not brought below it by rounding alone.
 _REACH = 4.0
 _FASTER = 0.97
-_POLL_S = 0.5
 _DAMAGE_SAMPLES = 16
 
 
@@ -45,6 +41,10 @@ def polish(state: SearchState) -> None:
         deadline_s = _deadline_s(state, len(jobs) - position)
         if state.interrupted or not trials_left(state) or (deadline_s is not None and deadline_s < _LEAST_S):
             return
+        stem = state.stem_of(trial.recipe)
+        if stem is None or stem.scorer is None:
+            continue  # of a study that was resumed, whose smaller models are not open
+        state.stem = stem
         recipe = replace(trial.recipe, reconstruct=ReconstructConfig(method=method, seed=state.settings.seed))
         if recipe not in state.ledger and _reconstructed(state, trial, recipe, deadline_s):
             evaluate(state, [_proposal(state, trial, recipe)])
@@ -86,7 +86,8 @@ def _reconstructed(state: SearchState, trial: Trial, recipe: Recipe, deadline_s:
     with state.stopwatch.stage("search"):
         try:
             path = None if state.folder is None else state.folder / f"progress-{recipe.hash}.json"
-            told = _wait(state, state.executor.submit(tasks.reconstruct, recipe, deadline_s, path), path)
+            future = state.executor.submit(tasks.reconstruct, recipe, deadline_s, path)
+            told = wait_for(state, future, path, "reconstruct")
             before, after = state.executor.submit(tasks.damages, [trial.recipe, recipe], _DAMAGE_SAMPLES).result()
         except CandidateFailed as error:
             state.notice(f"trial {trial.number} was not reconstructed: {error}")
@@ -101,25 +102,6 @@ def _reconstructed(state: SearchState, trial: Trial, recipe: Recipe, deadline_s:
     if after.damage >= before.damage:
         state.notice(f"trial {trial.number} was not reconstructed: its output is no nearer to the original's")
     return bool(after.damage < before.damage)
-
-
-def _wait(state: SearchState, future: Future[Any], path: Path | None) -> Any:
-    """The result of a task, whose progress is shown meanwhile."""
-    shown = None
-    while True:
-        try:
-            return future.result(timeout=_POLL_S)
-        except TimeoutError:
-            if future.done():
-                raise
-        step = Step() if path is None else read_progress(path)
-        if step == shown or step == Step():
-            continue
-        if shown is None and step.total is not None:
-            state.progress.stage("reconstruct", total=step.total)
-        state.progress.advance(step.done - (0 if shown is None else shown.done))
-        state.progress.detail(step.detail)
-        shown = step
 
 
 def _proposal(state: SearchState, trial: Trial, recipe: Recipe) -> Proposal:

@@ -61,6 +61,8 @@ class LatencyPrices:
         coverage: share of the probes' time that came from exact table hits.
         nodes: number of operators priced in the int8 probe.
         surcharges: what values of choices that cost time add, before ``scale``; of others, nothing.
+        forms: the prices of recipes that have made choices under which other regions are int8, or write something else;
+            surcharges are added to these as well.
         region_bytes: what the weights of each region take in a file, of shape (regions, options); None where nobody
             asked.
         fixed_bytes: the rest of the file.
@@ -77,6 +79,7 @@ class LatencyPrices:
     coverage: float = 0.0
     nodes: int = 0
     surcharges: Mapping[Choice, Surcharge] = field(default_factory=dict)
+    forms: Mapping[frozenset[Choice], LatencyPrices] = field(default_factory=dict)
     region_bytes: FloatArray | None = None
     fixed_bytes: float = 0.0
 
@@ -111,6 +114,7 @@ class LatencyPrices:
             quantize=self.quantize.times(conversion),
             dequantize=self.dequantize.times(conversion),
             scale=scale,
+            forms={choices: prices.with_factors(factors, scale) for choices, prices in self.forms.items()},
         )
 
     def price_ms(self, options: IntArray) -> FloatArray:
@@ -130,12 +134,14 @@ class LatencyPrices:
 
     def under(self, choices: Iterable[Choice]) -> LatencyPrices:
         """The prices of recipes that have made certain choices (see ``surcharge.choices_of``)."""
-        known = [self.surcharges[choice] for choice in choices if choice in self.surcharges]
+        made = frozenset(choices)
+        form = next((prices for wanted, prices in self.forms.items() if wanted <= made), self)
+        known = [self.surcharges[choice] for choice in self.surcharges if choice in made]
         if not known:
-            return self
-        region_us = self.region_us + sum(surcharge.region_us for surcharge in known)
-        fixed_us = self.fixed_us + sum(surcharge.fixed_us for surcharge in known)
-        return replace(self, region_us=np.maximum(region_us, 0.0), fixed_us=max(fixed_us, 0.0), surcharges={})
+            return form
+        region_us = form.region_us + sum(surcharge.region_us for surcharge in known)
+        fixed_us = form.fixed_us + sum(surcharge.fixed_us for surcharge in known)
+        return replace(form, region_us=np.maximum(region_us, 0.0), fixed_us=max(fixed_us, 0.0), surcharges={})
 
     def estimate(self, options: Sequence[int]) -> EstimatedLatency:
         """Prices one recipe, with its interval."""
@@ -150,8 +156,8 @@ class LatencyPrices:
         return self.quantize.fixed_us + boundary.elements * self.quantize.per_element_us
 
     def dequantize_us(self, boundary: Boundary) -> float:
-        """Cost of bringing one tensor from int8 to float; matrix products write float for nothing."""
-        if boundary.producer_op in ("MatMul", "Gemm"):
+        """Cost of bringing one tensor from int8 to float; some kernels write float for nothing."""
+        if boundary.written_float:
             return 0.0
         return self.dequantize.fixed_us + boundary.elements * self.dequantize.per_element_us
 

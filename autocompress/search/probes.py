@@ -13,7 +13,7 @@ from autocompress.recipe.builder import CandidateBuilder
 from autocompress.recipe.recipe import Recipe
 from autocompress.runtimes.protocol import ExecutedOp
 from autocompress.search.attribution import attribute_ops, is_boundary
-from autocompress.search.boundaries import Boundary, find_boundaries
+from autocompress.search.boundaries import Boundary, find_boundaries, int8_units
 from autocompress.search.prices import OPTIONS, ConversionPrice, LatencyPrices
 from autocompress.search.regions import Region
 from autocompress.search.sizes import fit_sizes
@@ -77,6 +77,7 @@ def fit_prices(
     probes: Mapping[str, Probe],
     estimator: LatencyEstimator,
     elements: Mapping[str, int],
+    config: QuantizeConfig | None = None,
 ) -> LatencyPrices:
     """Additive prices from probes, every operator priced by the estimator.
 
@@ -86,8 +87,10 @@ def fit_prices(
         probes: name -> candidate, as ``probe_recipes`` names them; "fp32" must be there.
         estimator: prices executed operators.
         elements: tensor -> number of elements.
+        config: the scheme of the probes; the usual one unless given.
     """
-    boundaries = find_boundaries(builder.prepared, regions, builder.rules, elements)
+    int8 = int8_units(builder.quantizer, regions, config or QuantizeConfig())
+    boundaries = find_boundaries(builder.prepared, regions, builder.rules, elements, int8)
     region_us = np.full((len(regions), len(OPTIONS)), np.inf)
     fixed_us = 0.0
     for name in OPTIONS:
@@ -177,6 +180,6 @@ def _crossing(options: Sequence[int], boundaries: Sequence[Boundary]) -> dict[st
         readers = [int8[i] for i in boundary.consumers]
         if not produced and any(readers):
             total["quantize"] += boundary.elements
-        if produced and (boundary.float_reader or not all(readers)):
+        if produced and not boundary.written_float and (boundary.float_reader or not all(readers)):
             total["dequantize"] += boundary.elements
     return total

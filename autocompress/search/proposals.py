@@ -87,7 +87,7 @@ class Scorer:
     def added_us(self, recipes: Sequence[Recipe]) -> FloatArray:
         """What the choices of recipes that cost time add, before the prices' scale, of shape (recipes,)."""
         added = np.zeros(len(recipes))
-        if not self.prices.surcharges:
+        if not (self.prices.surcharges or self.prices.forms):
             return added
         made = [choices_of(recipe) for recipe in recipes]
         options = self.options(recipes)

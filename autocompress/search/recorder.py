@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from autocompress.measurement import Interval
+from autocompress.recipe.recipe import Recipe
 from autocompress.search.budget import Budget
 from autocompress.search.encoding import Encoding
 from autocompress.search.trials import COMPLETE, FAILED, PRUNED, Trial
@@ -29,6 +31,7 @@ class Recorder:
         self._store = store
         self.name = name
         self._written: set[int] = set()
+        self._choices: dict[str, tuple[Any, ...]] = {}
 
     def record(self, trial: Trial, encoding: Encoding, budget: Budget) -> None:
         """Writes a trial, or writes it again after it was verified.
@@ -40,8 +43,14 @@ class Recorder:
         if trial.number in self._written:
             self._store.record_candidates(self.name, [candidate])
             return
-        self._store.record_candidates(self.name, [candidate], trials=[frozen_trial(trial, encoding, budget)])
+        self._store.record_candidates(self.name, [candidate], trials=[self._frozen(trial, encoding, budget)])
         self._written.add(trial.number)
+
+    def _frozen(self, trial: Trial, encoding: Encoding, budget: Budget) -> FrozenTrial:
+        """For Optuna, where a parameter means the same in every trial: one with other choices in a stem is left out."""
+        choices = encoding.choices
+        same = {n: v for n, v in trial.params.items() if self._choices.setdefault(n, choices[n]) == choices[n]}
+        return frozen_trial(replace(trial, params=same), encoding, budget)
 
     def known(self, numbers: range) -> None:
         """Marks trials as already written (when a study is resumed)."""
@@ -89,6 +98,8 @@ def frozen_trial(trial: Trial, encoding: Encoding, budget: Budget) -> FrozenTria
     }
     values = None
     attributes: dict[str, Any] = {"recipe": trial.recipe.hash, "origin": trial.origin}
+    if trial.recipe.float_part != Recipe():
+        attributes["stem"] = trial.recipe.float_part.hash
     if trial.cause is not None:
         attributes["cause"] = trial.cause
     if trial.predicted_drop is not None:

@@ -66,5 +66,6 @@ def find_regions(units: Sequence[Unit]) -> tuple[Region, ...]:
         else:
             home = len(members)
             members.append([unit])
-        producer[unit.output] = home
+        if not unit.is_table:  # rows that were picked are float, whatever the table is stored as
+            producer[unit.output] = home
     return tuple(Region(tuple(group)) for group in members)

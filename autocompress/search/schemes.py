@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from autocompress.errors import CandidateFailed, NothingToCompress
+from autocompress.passes.equalize.step import CROSS_LAYER, SMOOTH
 from autocompress.passes.quantize import FP32, INT8, QuantizeConfig
+from autocompress.passes.quantize.quantizer import CORRECTED
 from autocompress.recipe.recipe import Recipe
 from autocompress.search import tasks
 from autocompress.search.affordable import affordable_samples
 from autocompress.search.equalizations import EQUALIZATION, NONE, config_of
-from autocompress.search.features import scheme_key
+from autocompress.search.features import scheme_key, scheme_value
 from autocompress.search.prices import OPTIONS
 from autocompress.search.probes import with_options
 from autocompress.search.screening import (
     KERNEL_FIELDS,
+    Axes,
+    Measure,
     Screened,
     axes_of,
     best_first,
@@ -30,15 +34,20 @@ from autocompress.search.screening import (
 )
 from autocompress.search.seeding import middle_rung
 from autocompress.search.state import SearchState
-from autocompress.search.surcharge import CONCERNS, Choice, Surcharge, spread_over
+from autocompress.search.surcharge import CONCERNS, FORM, Choice, Surcharge, spread_over
 
 _SAMPLES = (32, 16, 8, 4)
-_EQUALIZE_SHARE = 0.1
+_EQUALIZE_SHARE, _SCREEN_SHARE, _REFINE_SHARE = 0.1, 0.12, 0.1
+# A damage above this is a model that does not work any more.
+_DESTROYED = 0.3
+# What does so many times the least damage on a few samples is measured no further.
+_HOPELESS = 3.0
+_STARTS = 4
 
 
 def equalize(state: SearchState) -> None:
     """Equalizes the model in every way of the space, and prices what that adds."""
-    wanted = [name for name in state.settings.space.equalization if name != NONE]
+    wanted = sorted((name for name in state.settings.space.equalization if name != NONE), key=_suits(state))
     if not wanted:
         return
     state.progress.stage("equalize", total=len(wanted))
@@ -60,6 +69,14 @@ def equalize(state: SearchState) -> None:
                 state.notice(f"equalization {name!r} was left out: {error}")
             state.progress.advance()
     state.equalizations = (NONE, *found)
+
+
+def _suits(state: SearchState) -> Callable[[str], bool]:
+    """Sorts equalizations that the model's kind of layers has little use for last: time may not do for all."""
+    layers = [unit.op_type for unit in state.units if unit.weight is not None and not unit.is_table]
+    products = sum(op_type in ("MatMul", "Gemm") for op_type in layers)
+    kind = SMOOTH if 2 * products > len(layers) else CROSS_LAYER
+    return lambda name: getattr(config_of(name), "kind", kind) != kind
 
 
 def _affordable(state: SearchState) -> bool:
@@ -112,18 +129,20 @@ def screen(state: SearchState) -> None:
         if all(kernel[f] in state.in_play.get(f, (kernel[f],)) for f in KERNEL_FIELDS)
     ]
     searches = [(p, k) for p in _precisions(state) for k in kernels]
-    axes = {p: axes_of(space, state.equalizations, p) for p, _ in searches}
-    count = sum(most_measurements(axes[precision]) for precision, _ in searches)
+    axes = {p: _axes(state, p) for p, _ in searches}
+    count = sum(most_measurements(axes[p]) + (_STARTS if p == INT8 else 0) for p, _ in searches)
     state.progress.stage("screen schemes", total=count)
     samples = affordable_samples(state, count, _SAMPLES)
     best: dict[str, Recipe] = {}
+    measure, out_of_time = _measure(state, samples), _limit(state, _SCREEN_SHARE)
     with state.stopwatch.stage("search"):
         for precision, kernel in searches:
             start = first_scheme(space, kernel, precision)
             if precision in best:  # what was best under other kernels of the same precision
                 assert best[precision].quantize is not None
                 start = replace(best[precision], quantize=replace(best[precision].quantize, **kernel))  # type: ignore[type-var]
-            found = descend(start, axes[precision], lambda recipes: _damages(state, recipes, samples))
+            start, known = _start(state, start, axes[precision], measure)
+            found = descend(start, axes[precision], measure, known=known, out_of_time=out_of_time)
             best.setdefault(precision, found[0].recipe)
             state.screened += [screened for screened in found if np.isfinite(screened.damage)]
     if not state.screened:
@@ -131,7 +150,7 @@ def screen(state: SearchState) -> None:
     state.screened = best_first(state.screened)
     static = _static(state.screened)
     keep_in_play(state, static)
-    state.scheme = next(s.recipe for s in static if s.recipe.equalize is None or gains(static))
+    state.scheme = _whole(next(s.recipe for s in static if s.recipe.equalize is None or gains(static)))
 
 
 def refine(state: SearchState) -> bool:
@@ -148,14 +167,15 @@ def refine(state: SearchState) -> bool:
         return False
     assert state.scheme is not None and state.scheme.quantize is not None and state.scorer is not None
     mixed = with_options(state.scheme.quantize, state.regions, [OPTIONS[option] for option in rung.options])
-    axes = axes_of(space, state.equalizations, INT8)
+    axes = _axes(state, INT8)
     count = most_measurements(axes)
     state.progress.stage("refine the scheme", total=count)
     before = state.scheme
     samples = affordable_samples(state, count, _SAMPLES)
     with state.stopwatch.stage("search"):
         start = replace(state.scheme, quantize=mixed)
-        found = descend(start, axes, lambda recipes: _damages(state, recipes, samples))
+        out_of_time = _limit(state, _REFINE_SHARE)
+        found = descend(start, axes, _measure(state, samples), out_of_time=out_of_time)
     known = [screened for screened in found if np.isfinite(screened.damage)]
     if not known:
         return False
@@ -192,11 +212,73 @@ def _static(screened: Sequence[Screened]) -> list[Screened]:
 
 def _whole(recipe: Recipe) -> Recipe:
     assert recipe.quantize is not None
-    return replace(recipe, quantize=replace(recipe.quantize, precision=INT8, exceptions=()))
+    return replace(recipe, quantize=replace(recipe.quantize, exceptions=()))
 
 
-def _damages(state: SearchState, recipes: Sequence[Recipe], samples: int) -> list[float]:
-    futures = [state.executor.submit(tasks.damages, [recipe], samples) for recipe in recipes]
+def _axes(state: SearchState, precision: str) -> dict[str, Sequence[object]]:
+    """The choices to improve, without those that change nothing in this model."""
+    axes = axes_of(state.settings.space, state.equalizations, precision)
+    forms = state.prices.forms if state.prices is not None else {}
+    idle = {name for name in FORM if all(dict(choices)[name] == getattr(QuantizeConfig(), name) for choices in forms)}
+    if not any(unit.op_type in CORRECTED for unit in state.units):
+        idle.add("bias_correction")
+    return {name: values for name, values in axes.items() if name not in idle}
+
+
+def _start(state: SearchState, start: Recipe, axes: Axes, measure: Measure) -> tuple[Recipe, list[Screened]]:
+    """Where to begin, and what was measured for that.
+
+    Static int8 everywhere destroys some models that lose nothing where only operators with weights are int8; choices
+    are compared on the latter then.
+    """
+    weighted = _weighted(state, start)
+    if weighted is None or weighted == start:
+        return start, []
+    values = axes.get(FORM[0], (scheme_value(start, FORM[0]),))
+    both = [[with_value(recipe, FORM[0], value) for value in values] for recipe in (start, weighted)]
+    damages = measure([*both[0], *both[1]])
+    known = [Screened(recipe, damage) for recipe, damage in zip([*both[0], *both[1]], damages, strict=True)]
+    everywhere, few = (min(part, key=lambda s: s.damage) for part in (known[: len(values)], known[len(values) :]))
+    destroyed = everywhere.damage > _DESTROYED and few.damage < everywhere.damage / 2
+    return (few if destroyed else everywhere).recipe, known
+
+
+def _weighted(state: SearchState, start: Recipe) -> Recipe | None:
+    """The same in int8 only in the regions with weights; None where the space has no such choice, or it is none."""
+    assert start.quantize is not None
+    light = [region for region in state.regions if region.main.weight is None]
+    if state.settings.space.per != "unit" or start.quantize.precision != INT8 or len(light) in (0, len(state.regions)):
+        return None
+    if FP32 not in state.settings.space.precision:
+        return None
+    options = [INT8 if INT8 in r.options and r.main.weight is not None else FP32 for r in state.regions]
+    return replace(start, quantize=with_options(start.quantize, state.regions, options))
+
+
+def _measure(state: SearchState, samples: int) -> Measure:
+    """Damages on so many samples, or on a few of them where those already say enough."""
+    least = float("inf")
+
+    def measure(recipes: Sequence[Recipe]) -> list[float]:
+        nonlocal least
+        found = _damages(state, recipes, samples, _HOPELESS * least)
+        least = min([least, *found])
+        return found
+
+    return measure
+
+
+def _limit(state: SearchState, share: float) -> Callable[[], bool]:
+    """Says when a share of the whole time was used from now on; never where no clock may steer."""
+    timeout_s = state.settings.timeout_s
+    if state.settings.deterministic or timeout_s is None:
+        return lambda: False
+    until_s = state.stopwatch.elapsed_s + share * timeout_s
+    return lambda: state.stopwatch.elapsed_s > until_s
+
+
+def _damages(state: SearchState, recipes: Sequence[Recipe], samples: int, hopeless: float) -> list[float]:
+    futures = [state.executor.submit(tasks.damages, [recipe], samples, hopeless) for recipe in recipes]
     found = []
     for recipe, future in zip(recipes, futures, strict=True):
         try:

@@ -14,14 +14,15 @@ from autocompress.passes.quantize import FP16_WEIGHTS, INT8, INT8_DYNAMIC, Quant
 from autocompress.recipe.recipe import Recipe
 from autocompress.search.equalizations import EQUALIZATION, config_of
 from autocompress.search.space import SearchSpace
+from autocompress.search.surcharge import FORM
 
 _AXES = {
+    # What is int8 at all comes first: the damage of a model that it destroys ranks nothing else.
     INT8: (
+        *FORM,
         "activation_range",
         "weight_range",
         "bias_correction",
-        "product_results",
-        "scope",
         "float_ends",
         EQUALIZATION,
     ),
@@ -85,37 +86,48 @@ def with_value(recipe: Recipe, name: str, value: object) -> Recipe:
     return replace(recipe, quantize=replace(recipe.quantize, **{name: value}))  # type: ignore[arg-type]
 
 
-def descend(start: Recipe, axes: Axes, measure: Measure) -> list[Screened]:
+def descend(
+    start: Recipe,
+    axes: Axes,
+    measure: Measure,
+    *,
+    known: Collection[Screened] = (),
+    out_of_time: Callable[[], bool] = lambda: False,
+) -> list[Screened]:
     """Improves one choice after the other until nothing gains.
 
     Args:
         start: where to begin.
         axes: choice -> its values, in the order in which they are improved.
         measure: of several recipes at once.
+        known: what was measured before.
+        out_of_time: when it says so, the choices that are left keep the values they have.
 
     Returns:
         Everything that was measured, best first; ties keep the order of measurement.
     """
-    known: dict[str, Screened] = {}
+    measured = {screened.recipe.hash: screened for screened in known}
 
     def look(recipes: Sequence[Recipe]) -> None:
-        fresh = [recipe for recipe in dict.fromkeys(recipes) if recipe.hash not in known]
+        fresh = [recipe for recipe in dict.fromkeys(recipes) if recipe.hash not in measured]
         for recipe, damage in zip(fresh, measure(fresh) if fresh else (), strict=True):
-            known[recipe.hash] = Screened(recipe, damage)
+            measured[recipe.hash] = Screened(recipe, damage)
 
     look([start])
-    best = known[start.hash]
+    best = measured[start.hash]
     for _ in range(_SWEEPS):
         before = best
         for name, values in axes.items():
+            if out_of_time():
+                break
             options = [with_value(best.recipe, name, value) for value in values]
             look(options)
-            least = min((known[option.hash] for option in options), key=lambda screened: screened.damage)
+            least = min((measured[option.hash] for option in options), key=lambda screened: screened.damage)
             if least.damage < best.damage * (1 - _GAIN):
                 best = least
         if best is before:
             break
-    return best_first(known.values())
+    return best_first(measured.values())
 
 
 def most_measurements(axes: Axes) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from autocompress.search import explore, schemes, seeding, stages
 from autocompress.search.polish import polish
 from autocompress.search.state import SearchState
+from autocompress.search.stems.stage import search_stems
 from autocompress.search.verify import Outcome, conclude, verify
 
 _EARLY_FINALISTS = 2
@@ -35,10 +36,13 @@ def run_search(state: SearchState) -> Outcome:
             if schemes.refine(state) and in_time:
                 stages.sense(state)
             explore.refit(state)
-            explore.evaluate(state, seeding.propose_ladder(state), "evaluate seeds")
-            _verify_early(state)
-            explore.explore(state)
-            polish(state)
+            if not explore.leaves_to_stems(state):
+                explore.evaluate(state, seeding.propose_ladder(state), "evaluate seeds")
+                _verify_early(state)
+                explore.explore(state)
+        search_stems(state)
+        _verify_early(state)
+        polish(state)
     except KeyboardInterrupt:
         if state.scorer is None or not state.ledger.complete:
             raise

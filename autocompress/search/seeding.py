@@ -94,13 +94,15 @@ def _rungs_by_size(problem: LadderProblem, size_bytes: float, latency_ms: float)
 def fastest_ms(state: SearchState) -> float:
     """Least price of any assignment: the integer program's where there is one, else of one option for all."""
     assert state.prices is not None
-    rows = [
-        np.where(np.isfinite(state.prices.region_us[:, option]), option, 0)
-        for option in range(state.prices.region_us.shape[1])
-    ]
+    allowed = allowed_options(state.regions, state.settings.space)
+    usable = allowed & np.isfinite(state.prices.region_us)
+    # One precision for the whole model leaves units in float that cannot have it.
+    otherwise = allowed.argmax(axis=1) if state.settings.space.per == "unit" else 0
+    rows = [np.where(usable[:, option], option, otherwise) for option in range(usable.shape[1])]
     if state.fastest:
         rows.append(np.array(state.fastest))
-    return float(state.prices.price_ms(np.stack(rows).astype(np.int64)).min())
+    options = np.stack(rows).astype(np.int64)
+    return min(float(prices.price_ms(options).min()) for prices in (state.prices, *state.prices.forms.values()))
 
 
 def _with_options(state: SearchState, scheme: Recipe, rung: Rung) -> Recipe:
@@ -116,7 +118,7 @@ def _mixed(state: SearchState, scheme: Recipe, options: Sequence[str]) -> Recipe
 def _in_space(state: SearchState, scheme: Recipe) -> Recipe:
     """A whole-model scheme as the space writes it: with a precision per unit where the space has one."""
     assert state.encoding is not None and scheme.quantize is not None
-    if state.settings.space.per == "unit":
+    if state.settings.space.per == "unit" and not scheme.quantize.exceptions:
         precision = scheme.quantize.precision
         scheme = _mixed(state, scheme, [precision if precision in r.options else FP32 for r in state.regions])
     return state.encoding.to_recipe(state.encoding.to_params(scheme))
@@ -137,7 +139,7 @@ def propose_between(state: SearchState) -> list[Proposal]:
     """
     if state.settings.space.per != "unit" or state.steering.latency_ms is not None:
         return []
-    trials = state.ledger.complete
+    trials = state.own_trials
     limit = state.steering.accuracy_drop
     within = [state.latency_ms(t) for t in trials if t.evaluated.drop.drop <= limit and not t.evaluated.stopped_early]
     slow_ms = min(within, default=state.baseline_ms)

@@ -28,6 +28,8 @@ class SearchSettings:
         verified_by: where the latency of finalists comes from: "timing" on this machine, "command" of the user, or
             "estimate" for a device that nobody reaches.
         profiles: whether operators that no table knows are timed on this machine.
+        recovery: how smaller float models are trained: "none" (only the closed form), "light" or "full".
+        longest_task_s: after which a task of a worker is taken to hang.
     """
 
     space: SearchSpace
@@ -43,6 +45,8 @@ class SearchSettings:
     workers: int = 1
     verified_by: str = TIMING
     profiles: bool = True
+    recovery: str = "none"
+    longest_task_s: float = 600.0
 
     @property
     def steered_by_estimates(self) -> bool:

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from autocompress.errors import ConfigError
+from autocompress.passes.decompose import METHODS as DECOMPOSITIONS
 from autocompress.passes.equalize.step import EQUALIZATIONS
+from autocompress.passes.prune import CRITERIA
 from autocompress.passes.quantize import PRECISIONS
 from autocompress.passes.reconstruct import METHODS
 
@@ -31,6 +33,9 @@ SCHEME_CHOICES: dict[str, tuple[object, ...]] = {
 }
 NONE = "none"
 STEP_CHOICES: dict[str, tuple[object, ...]] = {
+    "decomposition": (NONE, *DECOMPOSITIONS),
+    # Folding leaves no batch normalization whose scale could say anything.
+    "pruning": (NONE, *(name for name in CRITERIA if name != "batch_norm_scale")),
     "equalization": tuple(EQUALIZATIONS),
     "reconstruction": (NONE, *METHODS),
 }
@@ -50,6 +55,8 @@ class SearchSpace:
         per: "unit" (each unit has a precision of its own) or "model" (all units that can share one).
         proposals_per_build: how many proposals are scored by the predictors for each candidate that is built.
         screen: how many schemes are kept after screening by output damage.
+        decomposition: methods by which layers may become smaller ones; "none" first.
+        pruning: criteria by which channels may go; "none" first.
     """
 
     name: str
@@ -61,6 +68,13 @@ class SearchSpace:
     screen: int = 3
     equalization: tuple[str, ...] = ("none",)
     reconstruction: tuple[str, ...] = ("none",)
+    decomposition: tuple[str, ...] = ("none",)
+    pruning: tuple[str, ...] = ("none",)
+
+    @property
+    def structural(self) -> bool:
+        """Whether the float model itself may become another one."""
+        return any(name != NONE for name in (*self.decomposition, *self.pruning))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form."""

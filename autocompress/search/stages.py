@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -26,12 +27,14 @@ from autocompress.search.screening import KERNEL_FIELDS, kernel_choices
 from autocompress.search.sensitivity import measure_sensitivity
 from autocompress.search.settings import COMMAND, ESTIMATE
 from autocompress.search.state import SearchState
+from autocompress.search.surcharge import FORM, Choice
 
 _KERNEL_TOLERANCE = 1.05
 _MUCH_COVERAGE = 0.5  # less than this from another device's table is worth a word
-_PROFILE_S = 20.0
+_PROFILE_S, _PROFILE_SHARE = 20.0, 0.15
 _SENSITIVITY_SAMPLES = (16, 8, 4)
-_SENSITIVITY_DEADLINE = 0.5
+# Sensitivities may take until this share of the time is used, or longer where the stages before took long.
+_SENSITIVITY_DEADLINE, _SENSITIVITY_SHARE, _SENSITIVITY_LATEST = 0.4, 0.2, 0.7
 
 
 def measure_baseline(state: SearchState) -> None:
@@ -100,20 +103,58 @@ def price(state: SearchState) -> None:
     """Looks at whole-model candidates as the runtime executes them and fits additive latency prices."""
     with state.stopwatch.stage("profile"):
         state.progress.stage("price operators")
+        until_s = _profile_until_s(state)
         state.encoding = Encoding(state.settings.space, state.regions)
-        kernels = _usable_kernels(state)
+        kernels = _usable_kernels(state, until_s)
         kernel = min(kernels, key=lambda row: row[1])
         state.in_play = _kernels_in_play(kernels, kernel[1])
-        config = QuantizeConfig(precision=INT8, **kernel[0])  # type: ignore[arg-type]
-        recipes = probe_recipes(state.regions, config, state.settings.space.precision)
-        for recipe in (None, *(recipe for _, recipe in recipes.values())):
-            _profile(state, recipe)
-        probes = {name: _probe(state, *recipe) for name, recipe in recipes.items()}
+        plain = QuantizeConfig(precision=INT8, **kernel[0])  # type: ignore[arg-type]
+        configs = {frozenset[Choice](): plain, **_forms(state, plain)}
+        looks = {choices: _probe_recipes(state, config, plain) for choices, config in configs.items()}
+        for recipe in (None, *(recipe for recipes in looks.values() for _, recipe in recipes.values())):
+            _profile(state, recipe, until_s)
+        probes = {
+            choices: {name: _probe(state, *recipe) for name, recipe in recipes.items()}
+            for choices, recipes in looks.items()
+        }
         _estimate_baseline(state)
         assert state.estimator is not None
-        prices = fit_prices(state.builder, state.regions, probes, state.estimator, state.elements)
+        shared = probes[frozenset()]
+        priced = {
+            choices: fit_prices(
+                state.builder, state.regions, {**shared, **own}, state.estimator, state.elements, configs[choices]
+            )
+            for choices, own in probes.items()
+        }
+        prices = replace(priced.pop(frozenset()), forms=priced)
         state.prices = prices.with_factors(np.full(len(OPTIONS) + 2, state.anchor), 1.0)
-        _say_what_is_unknown(state, [*state.baseline_ops, *(op for probe in probes.values() for op in probe.ops)])
+        _say_what_is_unknown(
+            state, [*state.baseline_ops, *(op for own in probes.values() for probe in own.values() for op in probe.ops)]
+        )
+
+
+def _forms(state: SearchState, plain: QuantizeConfig) -> dict[frozenset[Choice], QuantizeConfig]:
+    """The combinations of choices under which something else is int8, or written in int8, than under the plain ones."""
+    if INT8 not in state.settings.space.precision:
+        return {}
+    quantizer = state.builder.quantizer
+    known = quantizer.plan(plain)
+    found: dict[frozenset[Choice], QuantizeConfig] = {}
+    for values in itertools.product(*(state.settings.space.scheme[name] for name in FORM)):
+        choices = dict(zip(FORM, values, strict=True))
+        config = replace(plain, **choices)  # type: ignore[arg-type]
+        if quantizer.plan(config) != known:
+            found[frozenset(choices.items())] = config
+    return found
+
+
+def _probe_recipes(
+    state: SearchState, config: QuantizeConfig, plain: QuantizeConfig
+) -> dict[str, tuple[tuple[int, ...], Recipe]]:
+    """What to look at; under other choices than the plain ones, only what is int8."""
+    recipes = probe_recipes(state.regions, config, state.settings.space.precision)
+    static = OPTIONS.index(INT8)
+    return {name: found for name, found in recipes.items() if config == plain or static in found[0]}
 
 
 def _probe(state: SearchState, options: tuple[int, ...], recipe: Recipe) -> Probe:
@@ -121,19 +162,29 @@ def _probe(state: SearchState, options: tuple[int, ...], recipe: Recipe) -> Prob
     return Probe(options, found.ops, found.size_bytes)
 
 
-def _profile(state: SearchState, recipe: Recipe | None) -> None:
+def _profile(state: SearchState, recipe: Recipe | None, until_s: float) -> None:
     """Times the operators that no table knows, unless the tables are about another device than this one."""
     if state.settings.profiles:
-        refusal = state.executor.submit(tasks.profile, recipe, _PROFILE_S).result()
+        left_s = until_s - state.stopwatch.elapsed_s
+        if left_s <= 0:
+            state.notice("not all operators that no table has were timed: too little time; give a longer --timeout")
+            return
+        refusal = state.executor.submit(tasks.profile, recipe, min(left_s, _PROFILE_S)).result()
         if refusal is not None:
             state.notice(f"operators that no table has were not timed: {refusal}")
+
+
+def _profile_until_s(state: SearchState) -> float:
+    """When timing operators has to end, in seconds from the start."""
+    timeout_s = state.settings.timeout_s
+    return float("inf") if timeout_s is None else state.stopwatch.elapsed_s + _PROFILE_SHARE * timeout_s
 
 
 def set_up_whole_model(state: SearchState) -> None:
     """Sets up the predictors before sensitivities are known: each unit has an even share of the damage."""
     best = state.screened[0]
     state.damage = _even_damage(state, best.damage)
-    _set_up_predictors(state, best.damage)
+    set_up_predictors(state, best.damage)
 
 
 def sense(state: SearchState) -> None:
@@ -143,7 +194,7 @@ def sense(state: SearchState) -> None:
         precisions = set(state.settings.space.precision) - {FP32}
         wanted = sum(len(precisions & set(r.options)) for r in state.regions)
         state.progress.stage("measure sensitivity", total=wanted)
-        deterministic = state.settings.deterministic
+        deadline = _sensitivity_deadline(state)
         with state.stopwatch.stage("search"):
             state.damage = measure_sensitivity(
                 state.executor,
@@ -152,15 +203,25 @@ def sense(state: SearchState) -> None:
                 state.settings.space.precision,
                 affordable_samples(state, wanted, _SENSITIVITY_SAMPLES),
                 state.progress.advance,
-                lambda: not deterministic and state.stopwatch.used(_SENSITIVITY_DEADLINE),
+                lambda: state.stopwatch.used(deadline),
             )
         state.sensitivity_measured = True
-        damage = next((s.damage for s in state.screened if s.recipe == state.scheme), state.screened[0].damage)
-        _set_up_predictors(state, damage)
+        key = scheme_key(state.scheme)
+        damage = next((s.damage for s in state.screened if scheme_key(s.recipe) == key), state.screened[0].damage)
+        set_up_predictors(state, damage)
 
 
-def _set_up_predictors(state: SearchState, scheme_damage: float) -> None:
-    """Makes the scorer from prices, sensitivities and screening."""
+def _sensitivity_deadline(state: SearchState) -> float:
+    """The share of the whole time until which sensitivities may be measured; infinite where no clock may steer."""
+    timeout_s = state.settings.timeout_s
+    if state.settings.deterministic or timeout_s is None:
+        return float("inf")
+    used = state.stopwatch.elapsed_s / timeout_s
+    return min(max(_SENSITIVITY_DEADLINE, used + _SENSITIVITY_SHARE), _SENSITIVITY_LATEST)
+
+
+def set_up_predictors(state: SearchState, scheme_damage: float) -> None:
+    """Makes the scorer of the stem at hand from prices, sensitivities and screening."""
     assert state.damage is not None and state.prices is not None and state.scheme is not None
     relative = {scheme_key(s.recipe): s.damage / max(scheme_damage, 1e-12) for s in reversed(state.screened)}
     choices = {**state.settings.space.scheme, EQUALIZATION: state.equalizations}
@@ -182,7 +243,7 @@ def _say_what_is_unknown(state: SearchState, ops: Sequence[ExecutedOp]) -> None:
         )
 
 
-def _usable_kernels(state: SearchState) -> list[tuple[dict[str, object], float]]:
+def _usable_kernels(state: SearchState, until_s: float) -> list[tuple[dict[str, object], float]]:
     """Each choice of integer kernels with the estimated time of the whole model in int8 under it."""
     listed = []
     choices = kernel_choices(state.settings.space, state.builder.rules.weight_dtypes)
@@ -191,7 +252,7 @@ def _usable_kernels(state: SearchState) -> list[tuple[dict[str, object], float]]
     for kernel in choices:
         recipe = Recipe(QuantizeConfig(precision=INT8, **kernel))  # type: ignore[arg-type]
         try:
-            _profile(state, recipe)
+            _profile(state, recipe, until_s)
             ops = state.executor.submit(tasks.probe, recipe).result().ops
         except CandidateFailed as error:
             state.notice(f"integer kernels {kernel} were left out: {error}")

@@ -1,16 +1,19 @@
-"""Everything a running search knows; each stage reads what earlier stages wrote."""
+"""Everything a running search knows; each stage reads what earlier stages wrote.
+
+What depends on the float model that is quantized belongs to a stem (``autocompress.search.stem``).  The stages work on
+one stem at a time, and find what they need of it under its own name in the state.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
-import numpy as np
-import numpy.typing as npt
+import numpy as np  # noqa: F401 (in the quoted types below)
+import numpy.typing as npt  # noqa: F401
 
 from autocompress.measurement import EstimatedLatency
 from autocompress.passes.quantize import Unit
@@ -18,10 +21,10 @@ from autocompress.progress import Progress
 from autocompress.recipe.builder import CandidateBuilder
 from autocompress.recipe.recipe import Recipe
 from autocompress.search.budget import Budget
-from autocompress.search.equalizations import NONE
-from autocompress.search.regions import Region, find_regions
+from autocompress.search.regions import Region
 from autocompress.search.results import BaselineResult
 from autocompress.search.settings import SearchSettings
+from autocompress.search.stem import StemState
 from autocompress.search.stopwatch import Stopwatch
 from autocompress.search.trials import Ledger, Trial
 
@@ -29,10 +32,32 @@ if TYPE_CHECKING:
     from autocompress.latency.estimator import LatencyEstimator
     from autocompress.runtimes.protocol import ExecutedOp
     from autocompress.search.command import CommandTiming
-    from autocompress.search.encoding import Encoding
-    from autocompress.search.prices import LatencyPrices
-    from autocompress.search.proposals import Scorer
-    from autocompress.search.screening import Screened
+    from autocompress.search.encoding import Encoding  # noqa: F401 (in the quoted types below)
+    from autocompress.search.prices import LatencyPrices  # noqa: F401 (in the quoted types below)
+    from autocompress.search.proposals import Scorer  # noqa: F401 (in the quoted types below)
+    from autocompress.search.screening import Screened  # noqa: F401 (in the quoted types below)
+
+
+T = TypeVar("T")
+
+
+class _OfStem(Generic[T]):
+    """Something of the stem at hand, under the same name."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, state: None, owner: type | None = None) -> _OfStem[T]: ...
+
+    @overload
+    def __get__(self, state: SearchState, owner: type | None = None) -> T: ...
+
+    def __get__(self, state: SearchState | None, owner: type | None = None) -> Any:
+        return self if state is None else getattr(state.stem, self._name)
+
+    def __set__(self, state: SearchState, value: T) -> None:
+        setattr(state.stem, self._name, value)
 
 
 @dataclass
@@ -41,7 +66,7 @@ class SearchState:
 
     Attributes:
         settings: what was asked.
-        builder: finds the units and builds candidates of the model.
+        stem: the one at hand; what belongs to it can also be read and set here.
         executor: where candidates are built and evaluated.
         open_estimator: opens the latency estimator (again, after operators were profiled).
         on_trial: called after each trial was added or changed.
@@ -50,40 +75,26 @@ class SearchState:
         command: times finalists, where the user gave a command for that.
         folder: that workers share, or None.
         ledger: all trials.
-        elements: tensor -> number of elements, at the shapes that count.
         baseline: the measured Baseline.
         budget: limits derived from it.
         estimator: the latency estimator.
-        prices: additive latency prices, corrected by what was measured so far.
-        probed_prices: the same as they came from the probes; None until something was measured.
-        encoding: parameters of the space.
-        in_play: parameter -> values still in play after screening.
+        stems: all stems by the hash of the steps that make them.
         calibration_s: seconds that the calibration pass took.
         equalize_from_s: when the first equalization was begun, in seconds from the start.
-        equalizations: those of the space that do something to this model; "none" is always among them.
-        screened: whole-model schemes by damage, best first.
-        refined: schemes on one candidate with a precision for each region, best first.
-        scheme: the scheme with which regions are measured and assigned one by one.
         screened_count: how many whole-model candidates were built for screening.
-        damage: of shape (regions, options); sensitivities.
-        fastest: option per region of the fastest assignment, by the prices.
-        sensitivity_measured: whether ``damage`` was measured unit by unit.
-        scorer: predictors of drop and latency.
         baseline_ops: the baseline as executed.
         baseline_estimate: its estimated latency.
         anchor: measured over estimated latency of the baseline, where a command measured it.
         correction: the same of the finalists that a command timed, both relative to the baseline's.
         verified: trials verified so far, in order.
         first_met_s: seconds from the start until a trial was first verified to meet the target.
-        out_of_reach: whether the target is faster than anything that the prices allow; the fastest feasible model is
-            sought then.
         interrupted: whether the person asked to stop.
         stop_reason: why the search ended.
         notices: sentences a person should read.
     """
 
     settings: SearchSettings
-    builder: CandidateBuilder
+    stem: StemState
     executor: Executor
     open_estimator: Callable[[], LatencyEstimator]
     on_trial: Callable[[Trial], None]
@@ -92,45 +103,65 @@ class SearchState:
     command: CommandTiming | None = None
     folder: Path | None = None
     ledger: Ledger = field(default_factory=Ledger)
-    elements: dict[str, int] = field(default_factory=dict)
     baseline: BaselineResult | None = None
     budget: Budget | None = None
     estimator: LatencyEstimator | None = None
-    prices: LatencyPrices | None = None
-    probed_prices: LatencyPrices | None = None
-    encoding: Encoding | None = None
-    in_play: dict[str, tuple[object, ...]] = field(default_factory=dict)
+    stems: dict[str, StemState] = field(default_factory=dict)
     calibration_s: float = 0.0
     equalize_from_s: float = 0.0
-    equalizations: tuple[str, ...] = (NONE,)
-    screened: list[Screened] = field(default_factory=list)
-    refined: list[Screened] = field(default_factory=list)
-    scheme: Recipe | None = None
     screened_count: int = 0
-    damage: npt.NDArray[np.float64] | None = None
-    fastest: tuple[int, ...] = ()
-    sensitivity_measured: bool = False
-    scorer: Scorer | None = None
     baseline_ops: list[ExecutedOp] = field(default_factory=list)
     baseline_estimate: EstimatedLatency | None = None
     anchor: float = 1.0
     correction: float = 1.0
     verified: list[Trial] = field(default_factory=list)
     first_met_s: float | None = None
-    out_of_reach: bool = False
     interrupted: bool = False
     stop_reason: str = ""
     notices: list[str] = field(default_factory=list)
 
+    builder = _OfStem[CandidateBuilder]()
+    elements = _OfStem["dict[str, int]"]()
+    prices = _OfStem["LatencyPrices | None"]()
+    probed_prices = _OfStem["LatencyPrices | None"]()
+    encoding = _OfStem["Encoding | None"]()
+    in_play = _OfStem["dict[str, tuple[object, ...]]"]()
+    equalizations = _OfStem["tuple[str, ...]"]()
+    screened = _OfStem["list[Screened]"]()
+    refined = _OfStem["list[Screened]"]()
+    scheme = _OfStem["Recipe | None"]()
+    damage = _OfStem["npt.NDArray[np.float64] | None"]()
+    fastest = _OfStem["tuple[int, ...]"]()
+    sensitivity_measured = _OfStem["bool"]()
+    scorer = _OfStem["Scorer | None"]()
+    out_of_reach = _OfStem["bool"]()
+
+    def __post_init__(self) -> None:
+        self.stems.setdefault(self.stem.recipe.hash, self.stem)
+
+    @property
+    def first_stem(self) -> StemState:
+        """The original, folded."""
+        return self.stems[Recipe().hash]
+
+    def stem_of(self, recipe: Recipe) -> StemState | None:
+        """The stem of a recipe, where it is open."""
+        return self.stems.get(recipe.float_part.hash)
+
+    @property
+    def own_trials(self) -> list[Trial]:
+        """Evaluated trials of the stem at hand."""
+        return [trial for trial in self.ledger.complete if self.stem_of(trial.recipe) is self.stem]
+
     @property
     def units(self) -> tuple[Unit, ...]:
         """The units of the model."""
-        return self.builder.quantizer.units
+        return self.stem.units
 
-    @cached_property
+    @property
     def regions(self) -> tuple[Region, ...]:
         """The units, grouped by what is chosen together."""
-        return find_regions(self.units)
+        return self.stem.regions
 
     def latency_ms(self, trial: Trial) -> float:
         """Latency that steers: measured and normalised to the baseline, or estimated where no timing may steer."""

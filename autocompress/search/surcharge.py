@@ -1,7 +1,8 @@
-"""What the choices of a scheme that cost time add to additive prices.
+"""What the choices of a scheme that cost time do to additive prices.
 
-Most choices change numbers, not kernels.  Those that do change kernels, or insert operators, are priced once on a
-candidate where all regions that they concern have the precision that they concern.
+Most choices change numbers, not kernels.  Those that insert operators, or give the regions of one precision other
+kernels, are priced once on a candidate where all regions that they concern have that precision: a surcharge.  Those
+that change what is int8 at all, or what int8 kernels write, have prices of their own (``LatencyPrices.forms``).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from autocompress.passes.quantize import INT8, WEIGHT_ONLY
+from autocompress.passes.quantize import WEIGHT_ONLY
 from autocompress.recipe.recipe import Recipe
 from autocompress.search.equalizations import EQUALIZATION
 from autocompress.search.features import scheme_value
@@ -23,12 +24,13 @@ FloatArray = npt.NDArray[np.float64]
 Choice = tuple[str, object]
 
 CONCERNS: dict[str, tuple[str, ...]] = {
-    "product_results": (INT8,),
     "block_size": WEIGHT_ONLY,
     "weight_only_activations": WEIGHT_ONLY,
 }
 """Choice of the quantize step that changes kernels -> the precisions whose kernels it changes."""
-PRICED = (EQUALIZATION, *CONCERNS)
+FORM = ("product_results", "scope")
+"""Choices of the quantize step that decide where int8 begins and ends."""
+PRICED = (EQUALIZATION, *CONCERNS, *FORM)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,8 +64,6 @@ def spread_over(regions: Sequence[Region], name: str, region_us: FloatArray, tot
     for precision in CONCERNS[name]:
         option = OPTIONS.index(precision)
         concerned = np.array([precision in region.options and region.main.weight is not None for region in regions])
-        if name == "product_results":
-            concerned &= np.array([region.op_type in ("MatMul", "Gemm") for region in regions])
         cost = np.where(concerned & np.isfinite(region_us[:, option]), region_us[:, option], 0.0)
         shares[:, option] = cost / max(float(cost.sum()), 1e-9)
     return shares * total_us

@@ -40,7 +40,7 @@ from autocompress.search.workbench import Workbench, WorkbenchSpec
 _BASELINE_TIMING_S, _PLANNING_S = 2.0, 0.3
 _TRIAL_TIMING_S = 0.5
 _VERIFY_TIMING_S = 4.0
-_DAMAGE_SAMPLES = 32
+_DAMAGE_SAMPLES, _FIRST_LOOK = 32, 4
 
 _bench: Workbench | None = None
 
@@ -173,13 +173,18 @@ def reconstruct(recipe: Recipe, deadline_s: float | None, told: Path | None) -> 
     return ReconstructionResult(len(found.integers), improved)
 
 
-def damages(recipes: Sequence[Recipe], samples: int) -> list[DamageResult]:
+def damages(recipes: Sequence[Recipe], samples: int, hopeless: float = float("inf")) -> list[DamageResult]:
     """Output damage of candidates on the first samples of the search part; infinite where outputs are not finite.
+
+    Args:
+        recipes: of the candidates.
+        samples: how many.
+        hopeless: where the first few samples say more than this, they are enough.
 
     Raises:
         CandidateFailed: when a candidate cannot be built or loaded.
     """
-    return [_damage(recipe, samples) for recipe in recipes]
+    return [_damage(recipe, samples, hopeless) for recipe in recipes]
 
 
 def evaluate(recipe: Recipe) -> EvaluationResult:
@@ -278,13 +283,16 @@ def _first(evaluation: Evaluation, n: int) -> Evaluation:
     return Evaluation(evaluation.metric, float(scores.mean()), evaluation.indices[:n], scores)
 
 
-def _damage(recipe: Recipe, samples: int) -> DamageResult:
+def _damage(recipe: Recipe, samples: int, hopeless: float) -> DamageResult:
     tools = bench()
     serialized, build_s = tools.build(recipe)
     begin = time.perf_counter()
     session = tools.load(serialized)
     try:
-        value = measure_damage(session, tools.source, tools.spec.split.search[:samples], tools.reference).value
+        for part in sorted({min(_FIRST_LOOK, samples), samples}):
+            value = measure_damage(session, tools.source, tools.spec.split.search[:part], tools.reference).value
+            if value > hopeless:
+                break
     except CandidateFailed:
         value = float("inf")
     except RuntimeFailure as error:

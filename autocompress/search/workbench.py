@@ -21,10 +21,12 @@ from autocompress.evaluate.evaluator import LEFT_OUT_GROUPS, evaluate_reference
 from autocompress.evaluate.metrics import Metric, resolve_metric
 from autocompress.evaluate.metrics.truth import class_count
 from autocompress.evaluate.reference import Reference, record_reference
+from autocompress.graph.channels import ChannelAnalysis, analyse_channels
 from autocompress.graph.model import model_bytes
 from autocompress.latency.journal import TableFile
 from autocompress.latency.profile import ProfileOutcome, profile_model
 from autocompress.latency.table import LatencyTable, TableHeader
+from autocompress.passes.prune.criteria import Scores
 from autocompress.recipe.builder import CandidateBuilder
 from autocompress.recipe.calibration import CalibrationSamples
 from autocompress.recipe.freezer import Freezer
@@ -35,6 +37,7 @@ from autocompress.search.settings import TIMING
 
 Array = npt.NDArray[Any]
 _METRIC_SAMPLES = 32
+_TRAINING_BYTES = 512 << 20
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,8 @@ class WorkbenchSpec:
         seed: of interleaving and resampling.
         verified_by: where the latency of finalists comes from (see ``SearchSettings``).
         priced_threads: threads that latency is estimated for; they take part in what the runtime executes.
+        stems: folder for the float models that recipes make of the original, and what they have learnt.
+        calibration_is_separate: whether all samples of ``calibration`` may train, because none of them judges.
     """
 
     model_path: str
@@ -84,6 +89,8 @@ class WorkbenchSpec:
     seed: int
     verified_by: str = TIMING
     priced_threads: int = 1
+    stems: str = ""
+    calibration_is_separate: bool = False
 
     @property
     def times(self) -> bool:
@@ -96,10 +103,12 @@ class Workbench:
 
     Attributes:
         spec: what it was opened from.
+        scores: criterion -> importance of the channels of the prepared model, as far as anybody asked.
     """
 
     def __init__(self, spec: WorkbenchSpec) -> None:
         self.spec = spec
+        self.scores: dict[str, Scores] = {}
         self._evaluations: dict[str, Evaluation] = {}
 
     @cached_property
@@ -135,14 +144,33 @@ class Workbench:
         return open_source(self.spec.calibration, self.baseline_session.inputs)
 
     @cached_property
-    def freezer(self) -> Freezer:
-        """What recipes learn from the calibration part, once per study."""
-        samples = CalibrationSamples(
+    def samples(self) -> CalibrationSamples:
+        """The samples that recipes learn from."""
+        calibrating = self.spec.split.calibration.tolist()
+        return CalibrationSamples(
             lambda model: self.runtime.load(model_bytes(model), self.options),
             lambda: self.calibration_source,
-            self.spec.split.calibration.tolist(),
+            calibrating,
+            self._further(calibrating) if self.spec.calibration_is_separate else (),
         )
-        return Freezer(self.builder, samples, Path(self.spec.folder))
+
+    def _further(self, calibrating: list[int]) -> list[int]:
+        """Samples of separate calibration data that only training uses, as many as memory allows."""
+        count = len(self.calibration_source)
+        one = sum(array.nbytes for array in self.calibration_source.inputs(calibrating[:1]).values())
+        most = max(_TRAINING_BYTES // max(one, 1) - len(calibrating), 0)
+        return [int(i) for i in np.setdiff1d(np.arange(count), calibrating)[:most]]
+
+    @cached_property
+    def freezer(self) -> Freezer:
+        """What recipes learn from samples, once per study."""
+        stems = Path(self.spec.stems) if self.spec.stems else None
+        return Freezer(self.builder, self.samples, Path(self.spec.folder), stems=stems)
+
+    @cached_property
+    def channels(self) -> ChannelAnalysis:
+        """Which channels of the prepared model can go."""
+        return analyse_channels(self.builder.prepared)
 
     @cached_property
     def timing_feeds(self) -> dict[str, Array]:

@@ -11,6 +11,7 @@ import pytest
 from autocompress.errors import TableError
 from autocompress.latency import locate
 from autocompress.latency.device import Device
+from autocompress.latency.held_out_models import whole_models
 from autocompress.latency.locate import (
     cached_table_path,
     find_table,
@@ -46,7 +47,8 @@ def test_a_shipped_table_is_sound_and_says_where_it_comes_from(path: Path) -> No
     assert header.device.isa
     Roofline.from_constants(header.constants)
     assert len(table) > 1000
-    assert sum(record.valid for record in table) > 0.99 * len(table)
+    # What could not be timed stays in the table with its reason: recurrent models on OpenVINO, above all.
+    assert sum(record.valid for record in table) > 0.95 * len(table)
     assert path.stat().st_size < 4e6
     assert not list(path.parent.glob("*.journal"))
 
@@ -60,8 +62,7 @@ def test_shipped_predictors_belong_to_their_table(path: Path) -> None:
     assert predictors.composition.models >= 12
     signatures = [record.signature for record in LatencyTable.load(path)][:200]
     assert sum(p is not None and 0 < p.low_us < p.latency_us < p.high_us for p in predictors.predict(signatures)) > 190
-    whole = LatencyTable.load(path).models.values()
-    assert sum(bool(model.operators) for model in whole) == predictors.composition.models
+    assert len(whole_models(LatencyTable.load(path))) == predictors.composition.models
 
 
 def test_the_catalogue_of_predictors_and_the_folder_agree() -> None:

@@ -11,7 +11,6 @@ import numpy as np
 import onnx
 import pytest
 
-from autocompress.api.variants import any_ranges
 from autocompress.api.zoo_forms import zoo_quantizer
 from autocompress.errors import ConfigError
 from autocompress.graph.model import fingerprint
@@ -21,6 +20,7 @@ from autocompress.latency.features import FEATURES, features_of
 from autocompress.latency.zoo.catalogue import architectures, zoo_models
 from autocompress.latency.zoo.variant import VARIANTS, Variant, variants_for
 from autocompress.passes.quantize import QuantizeConfig
+from autocompress.recipe.any_ranges import any_ranges
 from autocompress.recipe.builder import CandidateBuilder, prepare
 from autocompress.recipe.recipe import FrozenRecipe, Recipe
 from autocompress.runtimes import get_runtime

@@ -16,7 +16,7 @@ W4A8 = QuantizeConfig(weight_dtype="int4")
 QUICK = ReconstructConfig(iterations=200, batch_rows=128)
 
 
-def in_batches(feeds: Arrays, size: int = 4):
+def in_batches(feeds: Arrays, size: int = 8):
     """Starts passes over the samples."""
 
     def batches() -> Iterator[Mapping[str, np.ndarray]]:

@@ -36,9 +36,9 @@ def problem(
 
 def brain_quantization(grid: WeightGrid, objective: MomentObjective, order: np.ndarray) -> np.ndarray:
     """One column after the other, with the inverse Hessian of the columns that are left computed each time."""
-    hessian = objective.hessian[0]
+    hessian, cross = (moments[0] for moments in objective.estimated())
     damped = hessian + np.eye(len(hessian)) * DAMPING * np.diag(hessian).mean()
-    left = grid.weight[0] + objective.cross[0] @ np.linalg.inv(damped)
+    left = grid.weight[0] + cross @ np.linalg.inv(damped)
     integers = np.zeros_like(grid.weight[0])
     for i, column in enumerate(order):
         open_columns = order[i:]
@@ -99,6 +99,63 @@ def test_the_objective_is_the_error_of_the_rows(free_bias: bool) -> None:
     change = error(other + step, bias_of(other + step)) - error(other - step, bias_of(other - step))
     gradient = (other - weight) @ objective.hessian - objective.cross
     assert change == pytest.approx(4 * float((gradient * step).sum()) / objective.power, rel=1e-2)
+
+
+def test_few_rows_are_trusted_less() -> None:
+    """A weight fitted to fewer rows than it has columns does well on others only if moments are shrunk."""
+    rng = np.random.default_rng(2)
+    spread = rng.standard_normal((64, 64)) * np.geomspace(1.0, 0.1, 64)
+    weight = rng.standard_normal((1, 20, 64)).astype(np.float32)
+    rows = (rng.standard_normal((1, 2040, 64)) @ spread).astype(np.float32)
+    fed = rows + 0.3 * rng.standard_normal(rows.shape).astype(np.float32)
+    targets = rows @ weight.transpose(0, 2, 1)
+    few, others = (MomentObjective(weight, np.zeros((1, 20), np.float32), free_bias=False) for _ in range(2))
+    few.update(fed[:, :40], targets[:, :40])
+    others.update(fed[:, 40:], targets[:, 40:])
+    scales = np.broadcast_to(np.abs(weight).max(axis=2, keepdims=True) / 7, weight.shape).astype(np.float32)
+    grid = WeightGrid(weight, scales, np.zeros_like(weight), np.rint(weight / scales), -7, 7)
+    zero = np.zeros((1, 20), np.float32)
+
+    def error(objective: MomentObjective) -> float:
+        return others.error(grid.real(gptq(grid, objective, damping=DAMPING, act_order=True)), zero)
+
+    assert error(few) < 0.8 * error(_Sampled(few))
+    assert error(few) < others.error(grid.real(grid.nearest), zero)
+
+
+class _Sampled(MomentObjective):
+    """Takes the moments of a sample as they are."""
+
+    def __init__(self, objective: MomentObjective) -> None:
+        self.__dict__.update(objective.__dict__)
+
+    def estimated(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.hessian, self.cross
+
+
+@pytest.mark.parametrize("free_bias", [True, False])
+def test_estimates_are_nearer_to_the_truth_than_samples(free_bias: bool) -> None:
+    rng = np.random.default_rng(3)
+    mixing, noise = rng.standard_normal((12, 12)), 0.5
+    truth = mixing.T @ mixing + noise**2 * np.eye(12)
+    weight = rng.standard_normal((1, 4, 12)).astype(np.float32)
+    cross = -(noise**2) * weight[0]  # the layer sees noise that its target has not seen
+    sampled_error, estimated_error = np.zeros(2), np.zeros(2)
+    for _ in range(20):
+        objective = MomentObjective(weight, np.zeros((1, 4), np.float32), free_bias=free_bias)
+        clean = (rng.standard_normal((1, 15, 12)) @ mixing).astype(np.float32)
+        fed = clean + noise * rng.standard_normal(clean.shape).astype(np.float32)
+        objective.update(fed, clean @ weight.transpose(0, 2, 1))
+        sampled_error += [np.sum((objective.hessian - truth) ** 2), np.sum((objective.cross - cross) ** 2)]
+        estimated_error += [np.sum((m - t) ** 2) for m, t in zip(objective.estimated(), (truth, cross), strict=True)]
+    assert (estimated_error < 0.9 * sampled_error).all()
+
+
+def test_many_rows_are_trusted() -> None:
+    _, objective = problem(3, 8)
+    estimated, sampled = objective.estimated()[0], objective.hessian
+    np.testing.assert_allclose(estimated, sampled, atol=0.02 * np.abs(sampled).max())
+    assert not np.array_equal(estimated, sampled)
 
 
 def test_inputs_that_are_all_zero_keep_the_nearest_integers() -> None:

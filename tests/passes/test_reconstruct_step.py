@@ -112,16 +112,6 @@ def test_time_is_shared_by_work() -> None:
     assert watch.share(1.0) == 0.0
 
 
-def test_a_stage_takes_its_part_of_the_time() -> None:
-    clock = Clock()
-    watch = Watch(None, 50.0, clock)
-    watch.begin("layers", 1, 1.0, 0.4)
-    assert watch.share(1.0) == pytest.approx(20.0)
-    clock.now += 5.0
-    watch.begin("blocks", 1, 1.0)
-    assert watch.share(1.0) == pytest.approx(45.0)
-
-
 def test_without_a_limit_there_is_time_for_all() -> None:
     watch = Watch()
     watch.begin("layers", 2, 2.0)
@@ -166,9 +156,17 @@ def test_progress_counts_layers() -> None:
     assert all("% of the error" in text and "left" in text for text in watched.details)
 
 
-def test_no_time_leaves_everything_as_it_was() -> None:
+def test_progress_counts_blocks() -> None:
+    watched = Recorder()
+    reconstruct(two_layers(), config=replace(QUICK, method="block", iterations=20), progress=watched)
+    assert watched.stages == [("reconstruct blocks", 1)]
+    assert watched.steps == 1
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_no_time_leaves_everything_as_it_was(method: str) -> None:
     study = two_layers()
-    found = reconstruct(study, deadline_s=0.0)
+    found = reconstruct(study, config=replace(QUICK, method=method), deadline_s=0.0)
     assert not found.integers and not found.biases and not found.errors
 
 

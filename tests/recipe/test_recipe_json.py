@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from autocompress.errors import RecipeError
 from autocompress.passes.quantize import PRECISIONS, QuantizeConfig, QuantizePayload
 from autocompress.recipe.arrays import decode_array, encode_array
 from autocompress.recipe.document import FORMAT_VERSION, from_document, to_document
-from autocompress.recipe.files import read_recipe, to_json
+from autocompress.recipe.files import read_recipe, to_json, write_recipe
+from autocompress.recipe.packed import digest_of
 from autocompress.recipe.recipe import FrozenRecipe, Recipe
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
@@ -218,3 +220,25 @@ def test_a_recipe_without_data_or_hash_is_read(tmp_path: Path) -> None:
     written_by_hand = {"autocompress_recipe": 1, "steps": [{"step": "fold"}, {"step": "quantize", "config": {}}]}
     recipe = read(tmp_path, written_by_hand)
     assert recipe == FrozenRecipe(Recipe(QuantizeConfig()), "", "onnxruntime")
+
+
+def test_integers_that_are_not_the_nearest_ones_lie_beside_the_text(tmp_path: Path) -> None:
+    known = frozen().payloads["quantize"]
+    integers = {"w": np.array([[-128, 127], [3, 4]], np.int8), "a": np.array([7], np.uint8)}
+    payload = QuantizePayload(known.ranges, known.biases, integers)
+    written = write_recipe(dataclasses.replace(frozen(), payloads={"quantize": payload}), tmp_path / "recipe.json")
+    assert [path.name for path in written] == ["recipe.npz", "recipe.json"]
+    back = read_recipe(tmp_path / "recipe.json").payload
+    assert back is not None
+    assert back.ranges == payload.ranges
+    assert {name: (values.dtype, values.tolist()) for name, values in back.integers.items()} == {
+        name: (values.dtype, values.tolist()) for name, values in integers.items()
+    }
+    document = json.loads((tmp_path / "recipe.json").read_text())
+    assert document["autocompress_recipe"] == FORMAT_VERSION
+    with np.load(tmp_path / "recipe.npz") as archive:
+        changed = {name: archive[name].astype(np.float32) for name in archive.files}
+    document["data"]["arrays"] = digest_of(changed)
+    del document["data_hash"]
+    with pytest.raises(RecipeError, match="no array of integers"):
+        from_document(document, changed)

@@ -46,7 +46,12 @@ def random_prices(seed: int, regions: int) -> LatencyPrices:
         float_reader = bool(rng.random() < 0.3) or i == regions - 1
         boundaries.append(
             Boundary(
-                f"r{i}_out", i, tuple(map(int, readers)), float_reader, int(rng.integers(1, 2000)), listed[i].op_type
+                f"r{i}_out",
+                i,
+                tuple(map(int, readers)),
+                float_reader,
+                int(rng.integers(1, 2000)),
+                written_float=listed[i].op_type == "MatMul",
             )
         )
     return LatencyPrices(

@@ -14,7 +14,7 @@ from autocompress.recipe.builder import CandidateBuilder, prepare
 from autocompress.runtimes import get_runtime
 from autocompress.runtimes.protocol import ExecutedOp
 from autocompress.search.attribution import attribute_ops, is_boundary
-from autocompress.search.boundaries import find_boundaries
+from autocompress.search.boundaries import find_boundaries, int8_units
 from autocompress.search.regions import find_regions
 
 sys.path.append(str(Path(__file__).parents[1] / "passes"))
@@ -159,6 +159,28 @@ def test_boundaries_connect_regions(study: Study) -> None:
     assert readers("silu") == {"Conv_5"}
     assert {"t2", "t3"}.isdisjoint(found)  # inside a region
     assert found["product"].float_reader
-    assert found["product"].producer_op == "MatMul"
     assert not found["stem"].float_reader
     assert sum("Gemm_13" in readers(tensor) for tensor in found) == 1  # the pool's result, through Flatten
+
+
+def written_float(study: Study, config: QuantizeConfig) -> dict[str, bool]:
+    quantizer, rules = study.builder.quantizer, study.builder.rules
+    regions = find_regions(quantizer.units)
+    found = find_boundaries(study.builder.prepared, regions, rules, {}, int8_units(quantizer, regions, config))
+    return {boundary.tensor: boundary.written_float for boundary in found if boundary.producer >= 0}
+
+
+def test_what_kernels_write_in_float_for_nothing(study: Study) -> None:
+    found = written_float(study, QuantizeConfig())
+    assert {name for name, free in found.items() if free} == {"product"}
+    graph = FloatGraph(3)
+    x = graph.op("MatMul", graph.input("x", 5, 8), graph.random(8, 8))
+    x = graph.op("Tanh", graph.op("Add", x, graph.random(8), out="biased"))
+    graph.output(graph.op("Mul", x, graph.op("Sigmoid", x, out="gate"), out="gated"))
+    other = Study(graph.model())
+    assert written_float(other, QuantizeConfig()) == {"biased": False, "gate": False, "gated": False}
+    # The Add of the bias is float then, and reads what the product writes.
+    assert written_float(other, QuantizeConfig(product_results="float")) == {
+        "t0": True, "gate": False, "gated": False,
+    }  # fmt: skip
+    assert written_float(other, QuantizeConfig(product_results="float", scope="weighted")) == {"t0": True}

@@ -27,8 +27,8 @@ def slow_price_ms(prices: LatencyPrices, options: tuple[int, ...]) -> float:
         readers = [options[i] == _INT8 for i in boundary.consumers]
         if not from_int8 and any(readers):
             microseconds += prices.quantize.fixed_us + prices.quantize.per_element_us * boundary.elements
-        # A matrix product writes float by itself.
-        if from_int8 and (boundary.float_reader or not all(readers)) and boundary.producer_op not in ("MatMul", "Gemm"):
+        # Some kernels write float by themselves.
+        if from_int8 and (boundary.float_reader or not all(readers)) and not boundary.written_float:
             microseconds += prices.dequantize.fixed_us + prices.dequantize.per_element_us * boundary.elements
     return microseconds * prices.scale / 1000
 
@@ -57,8 +57,8 @@ def test_what_conversions_cost() -> None:
         fixed_us=0.0,
         boundaries=(
             Boundary("x", -1, (0,), False, 10),
-            Boundary("a_out", 0, (1,), False, 100, "Conv"),
-            Boundary("b_out", 1, (), True, 1000, "Conv"),
+            Boundary("a_out", 0, (1,), False, 100),
+            Boundary("b_out", 1, (), True, 1000),
         ),
         quantize=ConversionPrice(1.0, 1.0),
         dequantize=ConversionPrice(2.0, 3.0),

@@ -6,14 +6,18 @@ import itertools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from autocompress.passes.quantize import FP16_WEIGHTS, INT4_WEIGHT_ONLY, INT8, INT8_DYNAMIC
+from autocompress.passes.quantize import FP16_WEIGHTS, FP32, INT4_WEIGHT_ONLY, INT8, INT8_DYNAMIC, QuantizeConfig
 from autocompress.recipe.recipe import Recipe
+from autocompress.search import schemes
 from autocompress.search.equalizations import EQUALIZATION, config_of, name_of
 from autocompress.search.features import scheme_value
+from autocompress.search.regions import Region
 from autocompress.search.screening import (
     Screened,
     axes_of,
@@ -27,6 +31,8 @@ from autocompress.search.screening import (
 from autocompress.search.space import load_space, parse_space
 
 sys.path.append(str(Path(__file__).parent))
+from small_problems import region, space, unit
+
 FULL = load_space("ptq_full", Path(__file__).parents[2] / "search_spaces")
 KERNEL = kernel_choices(FULL, {"int8", "uint8"})[0]
 EQUALIZATIONS = ("none", "cross_layer", "smooth")
@@ -113,3 +119,43 @@ def test_leaving_steps_out_is_always_possible() -> None:
     space = parse_space("mine", {"steps": {"equalization": ["smooth"], "reconstruction": "gptq"}})
     assert space.equalization == ("none", "smooth")
     assert space.reconstruction == ("none", "gptq")
+
+
+@pytest.mark.parametrize(("joined", "where"), [(1.5, FP32), (0.2, INT8)])
+def test_choices_are_compared_where_int8_does_not_destroy_the_model(joined: float, where: str) -> None:
+    regions = (region("a"), Region((unit("b", "Add", weight=False),)), region("c", "MatMul"))
+    state: Any = SimpleNamespace(settings=SimpleNamespace(space=space()), regions=regions)
+
+    def measure(recipes: Sequence[Recipe]) -> list[float]:
+        return [
+            (joined if r.quantize.precision_of("b") == INT8 else 0.05) * (0.1 if _float(r) else 1.0)  # type: ignore[union-attr]
+            for r in recipes
+        ]
+
+    def _float(recipe: Recipe) -> bool:
+        assert recipe.quantize is not None
+        return recipe.quantize.product_results == "float" and joined < 1
+
+    axes = {"product_results": ("int8", "float")}
+    start, known = schemes._start(state, Recipe(QuantizeConfig()), axes, measure)
+    assert start.quantize is not None
+    assert [start.quantize.precision_of(name) for name in ("a", "b", "c")] == [INT8, where, INT8]
+    assert len({screened.recipe.hash for screened in known}) == 4
+    assert start in [screened.recipe for screened in known]
+    # Dynamic ranges know no such choice, nor does a model that has weights everywhere.
+    dynamic = Recipe(QuantizeConfig(precision=INT8_DYNAMIC))
+    assert schemes._start(state, dynamic, axes, measure) == (dynamic, [])
+    state.regions = (regions[0], regions[2])
+    assert schemes._start(state, start, axes, measure) == (start, [])
+
+
+def test_the_clock_ends_a_descent_with_what_is_known() -> None:
+    damage = Damage(0)
+    axes = axes_of(FULL, EQUALIZATIONS, INT8)
+    start = first_scheme(FULL, KERNEL, INT8)
+    known = [Screened(start, damage.of(start))]
+    assert descend(start, axes, damage, known=known, out_of_time=lambda: True) == known
+    assert damage.asked == []
+    left = itertools.chain([False], itertools.repeat(True))
+    few = descend(start, axes, damage, known=known, out_of_time=lambda: next(left))
+    assert len(few) == len(axes["product_results"])

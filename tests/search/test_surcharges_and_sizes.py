@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from autocompress.passes.equalize.step import EQUALIZATIONS
-from autocompress.passes.quantize import FP32, INT8, INT8_DYNAMIC, QuantizeConfig
+from autocompress.passes.quantize import FP32, INT4_WEIGHT_ONLY, INT8, INT8_DYNAMIC, QuantizeConfig
 from autocompress.recipe.recipe import Recipe
 from autocompress.search.accuracy_predictor import AccuracyPredictor
 from autocompress.search.features import RecipeFeatures
 from autocompress.search.prices import OPTIONS
 from autocompress.search.probes import Probe, probe_recipes
 from autocompress.search.proposals import Scorer
-from autocompress.search.regions import find_regions
+from autocompress.search.regions import Region, find_regions
 from autocompress.search.seeds import LadderProblem
 from autocompress.search.sizes import fit_sizes
 from autocompress.search.surcharge import Surcharge, spread_over
@@ -55,14 +55,43 @@ def test_an_inserted_operator_costs_the_same_in_every_recipe_that_has_it() -> No
 
 
 def test_a_change_of_kernels_costs_where_they_are() -> None:
-    shares = spread_over(PRICES.regions, "product_results", PRICES.region_us, 90.0)
+    region_us = PRICES.region_us.copy()
+    few = OPTIONS.index(INT4_WEIGHT_ONLY)
     products = [i for i, r in enumerate(PRICES.regions) if r.op_type == "MatMul"]
+    region_us[products, few] = 10.0 * np.arange(1, len(products) + 1)
+    regions = [
+        Region((dataclasses.replace(r.main, storage_options=(INT4_WEIGHT_ONLY,) if i in products else ()),))
+        for i, r in enumerate(PRICES.regions)
+    ]
+    shares = spread_over(regions, "weight_only_activations", region_us, 90.0)
     assert shares.sum() == pytest.approx(90.0)
-    assert shares[products, _INT8].sum() == pytest.approx(90.0)
-    found = scorer(product_results__float=Surcharge(0.0, shares))
+    np.testing.assert_allclose(shares[products, few], 90.0 * np.arange(1, len(products) + 1) / 6)
+    found = scorer(product_results__float=Surcharge(0.0, np.where(np.isfinite(PRICES.region_us), 7.0, 0.0)))
     writing = [recipe(option, product_results="float") for option in (FP32, INT8)]
     added = found.price_ms(writing) - PRICES.price_ms(found.options(writing))
-    np.testing.assert_allclose(added, [0, 0.09 * PRICES.scale], atol=1e-12)
+    np.testing.assert_allclose(added, 0.007 * len(PRICES.regions) * PRICES.scale, atol=1e-12)
+
+
+def test_choices_that_decide_what_is_int8_have_prices_of_their_own() -> None:
+    form = random_prices(5, 9)
+    form = dataclasses.replace(form, scale=PRICES.scale)
+    choices = frozenset({("product_results", "float"), ("scope", "all")})
+    prices = dataclasses.replace(
+        PRICES, forms={choices: form}, surcharges={("equalization", "smooth_insert"): Surcharge(500.0)}
+    )
+    features = RecipeFeatures(random_damage(2, PRICES), [], {})
+    found = Scorer(prices.regions, prices, features, AccuracyPredictor(seed=0, prior_scale=0.3))
+    plain, own = recipe(INT8), recipe(INT8, product_results="float")
+    options = found.options([plain, own])
+    expected = [PRICES.price_ms(options)[0], form.price_ms(options)[1]]
+    np.testing.assert_allclose(found.price_ms([plain, own]), expected)
+    assert found.estimate(own).latency_ms == pytest.approx(expected[1])
+    inserted = recipe(INT8, "smooth_insert", product_results="float")
+    assert found.price_ms([inserted])[0] == pytest.approx(expected[1] + 0.5 * PRICES.scale)
+    # What was measured corrects them alike.
+    factors = np.full(len(OPTIONS) + 2, 2.0)
+    doubled = prices.with_factors(factors, PRICES.scale).under([("product_results", "float"), ("scope", "all")])
+    np.testing.assert_allclose(doubled.price_ms(options), 2 * form.price_ms(options))
 
 
 def test_probes_are_of_the_precisions_in_play() -> None:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from autocompress.api.variants import any_ranges
 from autocompress.graph.model import fingerprint
 from autocompress.graph.shapes import infer_shapes, static_shapes
 from autocompress.latency.estimator import LatencyEstimator
 from autocompress.passes.quantize import FP32, INT8, INT8_DYNAMIC, QuantizeConfig
+from autocompress.recipe.any_ranges import any_ranges
 from autocompress.recipe.builder import CandidateBuilder, prepare
 from autocompress.recipe.recipe import FrozenRecipe, Recipe
 from autocompress.runtimes.protocol import ExecutedOp

@@ -133,6 +133,17 @@ def run(
             rich_help_panel=_SEARCH,
         ),
     ] = None,
+    recovery: Annotated[
+        str | None,
+        typer.Option(
+            "--recovery",
+            metavar="LEVEL",
+            help="Training of models that lose channels or rank, without labels: none (closed form only), light "
+            "(minutes), full (longer). The time it takes is said beforehand.",
+            show_default="light where the search space prunes or decomposes",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = None,
     trials: Annotated[
         int | None,
         typer.Option("--trials", metavar="N", help="Trials after which the search stops.", rich_help_panel=_SEARCH),

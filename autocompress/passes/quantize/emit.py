@@ -71,7 +71,9 @@ class QdqEmitter:
     def _emit_node(self, node: onnx.NodeProto) -> None:
         unit = self._unit_of.get(node.name)
         precision = "" if unit is None else self._plan.precisions[unit.name]
-        if unit is not None and precision == INT8_DYNAMIC:
+        if unit is not None and unit.is_table and precision != FP16_WEIGHTS:
+            self._form.table(node, self._read(node, node.input[1]), self._weight(unit))
+        elif unit is not None and precision == INT8_DYNAMIC:
             self._form.dynamic(node, self._read(node, node.input[0]), self._weight(unit))
         elif unit is not None and precision in WEIGHT_ONLY:
             source, activations = self._read(node, node.input[0]), self._config.weight_only_activations

@@ -35,7 +35,8 @@ class Plan:
 
     Attributes:
         int8_units: units executed in int8 with static ranges.
-        float_activation_units: units with integer or half-precision weights, whose activations have no static range.
+        float_activation_units: units with integer or half-precision weights, whose activations have no static range;
+            tables among them.
         precisions: of every unit that is not fp32.
         int8_nodes: names of all nodes that read their activations from int8 (of units, and data movers between them).
         produced: tensors that exist only in int8 (their producer is an int8 node).
@@ -76,7 +77,7 @@ def make_plan(
         rules: what the runtime fuses.
         lifted: Add nodes behind products that the runtime leaves alone -> dimensions of their constant then.
     """
-    int8_units = tuple(u for u in units if precisions[u.name] == INT8)
+    int8_units = tuple(u for u in units if precisions[u.name] == INT8 and not u.is_table)
     wanted = _with_moved({name for unit in int8_units for name in unit.inputs}, index, rules)
     produced = {
         u.output: u.output for u in int8_units if u.output in wanted or not _may_write_float(index, u, rules, lifted)
@@ -96,7 +97,7 @@ def make_plan(
             quantized.setdefault(name, name)
     return Plan(
         int8_units=int8_units,
-        float_activation_units=tuple(u for u in units if precisions[u.name] not in (FP32, INT8)),
+        float_activation_units=tuple(u for u in units if precisions[u.name] != FP32 and u not in int8_units),
         precisions={u.name: precisions[u.name] for u in units if precisions[u.name] != FP32},
         int8_nodes=frozenset(int8_nodes),
         produced=frozenset(produced),

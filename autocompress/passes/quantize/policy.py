@@ -57,6 +57,8 @@ class Policy:
 
     def options(self, unit: Unit, config: QuantizeConfig) -> tuple[str, ...]:
         """The precisions of a unit that the runtime has a use for under the scheme of a configuration."""
+        if unit.is_table:
+            return unit.all_options
         usable = {FP32, *unit.storage_options}
         if not self._needs_centre(unit, config) and self._has_kernel(unit, config):
             usable.add(INT8)
@@ -84,6 +86,6 @@ class Policy:
 
     def _float_ends(self, config: QuantizeConfig) -> list[str]:
         """Weighted units at the ends of the model, in graph order, that are to stay float."""
-        weighted = [unit.name for unit in self._units if unit.weight is not None]
+        weighted = [unit.name for unit in self._units if unit.weight is not None and not unit.is_table]
         ends = {"none": [], "first": weighted[:1], "last": weighted[-1:], "both": [*weighted[:1], *weighted[-1:]]}
         return ends[config.float_ends]

@@ -7,6 +7,7 @@ import onnx
 
 from autocompress.passes.quantize.dynamic import DynamicWriter
 from autocompress.passes.quantize.grids import ActivationGrids
+from autocompress.passes.quantize.tables import write_lookup
 from autocompress.passes.quantize.weight_only import WEIGHT_ONLY_FORMS
 from autocompress.passes.quantize.weights import QuantizedWeight
 from autocompress.passes.quantize.writer import GraphWriter
@@ -76,6 +77,10 @@ class DeployedForm:
         result = write.name(owner, f"{part}_dequantized")
         write.node("DequantizeLinear", inputs, [result], write.name(owner, f"{part}_dequantize"), **attributes)
         return result
+
+    def table(self, node: onnx.NodeProto, ids: str, weight: QuantizedWeight) -> None:
+        """Writes a Gather of rows of integers, picked by ``ids``."""
+        write_lookup(self._writer, node, ids, weight)
 
     def dynamic(self, node: onnx.NodeProto, source: str, weight: QuantizedWeight) -> None:
         """Writes a product whose activation, now called ``source``, is quantized at run time."""

@@ -37,6 +37,9 @@ from autocompress.runtimes.protocol import QuantizationRules
 
 FloatArray = npt.NDArray[np.float32]
 
+CORRECTED = ("Conv", "ConvTranspose", "Gemm")
+"""Operators whose bias is corrected; a MatMul has none."""
+
 
 @dataclass(frozen=True, eq=False)
 class QuantizePayload:
@@ -89,7 +92,7 @@ class Quantizer:
     @property
     def tensors(self) -> tuple[str, ...]:
         """Activation tensors whose statistics a calibration pass must collect."""
-        names = [name for unit in self.units for name in (*unit.inputs, unit.output)]
+        names = [name for unit in self.units if not unit.is_table for name in (*unit.inputs, unit.output)]
         return tuple(dict.fromkeys(names))
 
     def precisions(self, config: QuantizeConfig) -> dict[str, str]:
@@ -239,12 +242,7 @@ class Quantizer:
         return found
 
     def _correction(self, unit: Unit, config: QuantizeConfig, statistics: Statistics) -> FloatArray | None:
-        # MatMul has no bias operand to correct.
-        if (
-            unit.weight is None
-            or unit.op_type not in ("Conv", "ConvTranspose", "Gemm")
-            or unit.inputs[0] not in statistics
-        ):
+        if unit.weight is None or unit.op_type not in CORRECTED or unit.inputs[0] not in statistics:
             return None
         means = statistics[unit.inputs[0]].channel_mean
         error = self._weights.rounding_error(unit, self._weights.quantized(unit, config))

@@ -45,6 +45,13 @@ class SimulatedForm:
         """Writes the real numbers that integers stand for; returns their name."""
         return self._writer.constant(owner, f"{part}_rounded", _real(weight, zero_points=zero_points))
 
+    def table(self, node: onnx.NodeProto, ids: str, weight: QuantizedWeight) -> None:
+        """Picks rows of the rounded table."""
+        copy = onnx.NodeProto()
+        copy.CopyFrom(node)
+        copy.input[0], copy.input[1] = self.constant(node.name, "table", weight), ids
+        self._writer.nodes.append(copy)
+
     def dynamic(self, node: onnx.NodeProto, source: str, weight: QuantizedWeight) -> None:
         """Rounds the activation to 8 bits between its own extremes, then multiplies."""
         rounded = self._rounded.get(f"{source} dynamic") or self._round_dynamically(source)

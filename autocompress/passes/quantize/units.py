@@ -14,7 +14,15 @@ import onnx
 from autocompress.graph.index import GraphIndex, attribute
 from autocompress.passes.quantize.activations import bias_add, computed_activation
 from autocompress.passes.quantize.infinite import possibly_infinite
-from autocompress.passes.quantize.precisions import FP16_WEIGHTS, FP32, INT8, INT8_DYNAMIC, WEIGHT_ONLY
+from autocompress.passes.quantize.precisions import (
+    FP16_WEIGHTS,
+    FP32,
+    INT8,
+    INT8_DYNAMIC,
+    INT8_WEIGHT_ONLY,
+    WEIGHT_ONLY,
+)
+from autocompress.passes.quantize.tables import is_table_lookup
 from autocompress.runtimes.protocol import QuantizationRules
 
 
@@ -26,7 +34,7 @@ class Unit:
         name: name of its main node.
         op_type: type of its main node.
         nodes: names of all its nodes, main node first.
-        inputs: activation tensors it reads (no weights).
+        inputs: activation tensors it reads (no weights); none of a table of which rows are picked.
         output: tensor it produces, after the fused activation.
         weight: name of its constant weight, or None for an operator without weights.
         bias: name of its constant bias, or None.
@@ -48,6 +56,11 @@ class Unit:
     def all_options(self) -> tuple[str, ...]:
         """Every precision it can have."""
         return (*self.options, *self.storage_options)
+
+    @property
+    def is_table(self) -> bool:
+        """Whether it picks rows of its weight, and computes with nothing."""
+        return not self.inputs
 
 
 def find_units(index: GraphIndex, rules: QuantizationRules, float_tensors: frozenset[str]) -> tuple[Unit, ...]:
@@ -77,6 +90,8 @@ def _follows(unit: Unit, before: Sequence[Unit]) -> bool:
 
 def _unit(node: onnx.NodeProto, index: GraphIndex, rules: QuantizationRules, usable: frozenset[str]) -> Unit | None:
     weighted = node.op_type in rules.weighted_ops and _has_constant_weight(node, index)
+    if node.op_type in rules.table_ops and is_table_lookup(node, index):
+        return _table(node) if {node.input[0], node.output[0]} <= usable else None
     if node.domain or not (weighted or node.op_type in rules.joint_ops):
         return None
     activations = tuple(dict.fromkeys(n for n in node.input if n and not index.is_constant(n)))
@@ -99,6 +114,21 @@ def _unit(node: onnx.NodeProto, index: GraphIndex, rules: QuantizationRules, usa
         bias=node.input[2] if weighted and len(node.input) > 2 and node.input[2] else None,
         options=tuple(options),
         storage_options=_storage_options(node, index, rules) if weighted else (),
+    )
+
+
+def _table(node: onnx.NodeProto) -> Unit:
+    """Every precision with weights of 8 bits is the same to a table."""
+    return Unit(
+        name=node.name,
+        op_type=node.op_type,
+        nodes=(node.name,),
+        inputs=(),
+        output=node.output[0],
+        weight=node.input[0],
+        bias=None,
+        options=(FP32, INT8, INT8_DYNAMIC),
+        storage_options=(INT8_WEIGHT_ONLY, FP16_WEIGHTS),
     )
 
 

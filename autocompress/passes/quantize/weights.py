@@ -165,6 +165,8 @@ def weight_scheme(node: onnx.NodeProto, config: QuantizeConfig, precision: str) 
         config: the scheme.
         precision: one with integer weights.
     """
+    if node.op_type == "Gather":
+        return _table_scheme(config)
     if precision in WEIGHT_ONLY:
         sign = "int" if config.weight_only_symmetric else "uint"
         dtype, granularity = f"{sign}{4 if precision == INT4_WEIGHT_ONLY else 8}", "per_block"
@@ -182,6 +184,18 @@ def weight_scheme(node: onnx.NodeProto, config: QuantizeConfig, precision: str) 
     )
 
 
+def _table_scheme(config: QuantizeConfig) -> Scheme:
+    """Eight bits, whatever other weights have: nothing picks rows of fewer."""
+    signed = config.weight_dtype.startswith("int")
+    per_tensor = config.weight_granularity == "per_tensor"
+    return Scheme(
+        dtype="int8" if signed else "uint8",
+        symmetric=signed,
+        granularity="per_tensor" if per_tensor else "per_channel",
+        axis=None if per_tensor else 1,
+    )
+
+
 def _one_scale_per_channel(scheme: Scheme, node: onnx.NodeProto, precision: str, inputs: int) -> Scheme:
     if precision in WEIGHT_ONLY:  # always written in blocks
         return replace(scheme, block_size=inputs)
@@ -194,8 +208,8 @@ def input_axis(node: onnx.NodeProto) -> int:
 
 
 def channel_axis(node: onnx.NodeProto) -> int:
-    """Axis of the output channels in the weight of a Conv, ConvTranspose (of one group), Gemm or MatMul."""
-    if node.op_type in ("ConvTranspose", "MatMul"):
+    """Axis of the output channels in the weight of a Conv, ConvTranspose (of one group), Gemm, MatMul or Gather."""
+    if node.op_type in ("ConvTranspose", "Gather", "MatMul"):
         return 1
     if node.op_type == "Gemm":
         return 0 if attribute(node, "transB", 0) else 1

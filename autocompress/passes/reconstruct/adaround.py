@@ -119,8 +119,8 @@ class _Rounding:
 def _moment_gradient(objective: MomentObjective) -> Gradient:
     """Of the relative error by the weight, over all rows: 2 (D H - C) / |y|^2."""
     power = objective.power
-    hessian = torch.from_numpy(objective.hessian).float()
-    constant = torch.from_numpy(objective.cross).float() + torch.tensor(objective.weight) @ hessian
+    hessian, cross = (torch.from_numpy(moments).float() for moments in objective.estimated())
+    constant = cross + torch.tensor(objective.weight) @ hessian
 
     def gradient(_: int, weight: torch.Tensor) -> torch.Tensor:
         return torch.bmm(weight, hessian).sub_(constant).mul_(2.0 / power)

@@ -28,9 +28,11 @@ from autocompress.passes.reconstruct.layer import FloatArray
 from autocompress.passes.reconstruct.layerwise import Layer, dequantized
 from autocompress.runtimes.protocol import Array
 
-# Blocks start close to where they end, and each step sees one batch: they move less than layers do.
-_RATE = 0.4
-_BIAS_RATE = 0.02
+# Blocks start close to where they end: over all steps, a variable moves by no more than half of so many learning rates
+# (half, because the rate falls to 0).
+_REACH = 80.0
+_BIAS_REACH = 1.0
+_ROWS_PER_SAMPLE = 64
 _MEASURED_STEPS = 5
 _FEWEST_STEPS = 20
 _CHECKS = 8
@@ -77,7 +79,7 @@ class BlockRounding:
         biases: dict[str, FloatArray],
         config: ReconstructConfig,
     ) -> None:
-        self._graph = TorchGraph(piece)
+        self._graph = TorchGraph(piece).requires_grad_(False)
         self._pairs = _rounded_activations(piece)
         self._result = result
         self._start = {layer.simulated.weight: dequantized(layer, integers[layer.weight_name]) for layer in layers}
@@ -110,28 +112,40 @@ class BlockRounding:
         """Gradient descent for the configured steps, or as many as the seconds allow."""
         config = self._config
         variables = [weight.variables for weight in self._weights.values()]
-        groups = [{"params": variables, "lr": _RATE * config.learning_rate}]
+        groups = [{"params": variables, "lr": _REACH * config.learning_rate}]
         if config.bias and self._shifts:
-            groups.append({"params": list(self._shifts.values()), "lr": _BIAS_RATE * config.learning_rate})
+            groups.append({"params": list(self._shifts.values()), "lr": _BIAS_REACH * config.learning_rate})
         optimizer = torch.optim.Adam(groups)
+        rates = [group["lr"] for group in optimizer.param_groups]
         power = sum(float(np.square(s.target, dtype=np.float64).mean()) for s in samples) / len(samples)
         unit = max(start_error * power, 1e-30)
         best = (start_error, self._state())
         iterations, started = config.iterations, time.monotonic()
-        for step in range(config.iterations):
+        step = 0
+        while step < iterations:
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate * (1.0 - step / iterations) / iterations
+            optimizer.zero_grad(set_to_none=True)
+            self._accumulate(samples, unit)
+            optimizer.step()
+            step += 1
             if step == _MEASURED_STEPS:
                 affordable = seconds / max((time.monotonic() - started) / step, 1e-9)
                 iterations = int(max(min(iterations, affordable), _FEWEST_STEPS))
-            if step >= iterations:
-                break
-            sample = samples[step % len(samples)]
-            loss = self._loss(sample) / unit
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            if (step + 1) % max(iterations // _CHECKS, 1) == 0:
+            if step % max(iterations // _CHECKS, 1) == 0 or step == iterations:
                 best = self._better(samples, *best)
         self._restore(best[1])
+
+    def _accumulate(self, samples: Sequence[BlockSample], unit: float) -> None:
+        """Adds up the gradient over batches drawn at random, until enough samples have been seen."""
+        wanted = max(self._config.batch_rows // _ROWS_PER_SAMPLE, 1)
+        order = torch.randperm(len(samples), generator=self._generator).tolist()
+        drawn, seen = list[BlockSample](), 0
+        while order and seen < wanted:
+            drawn.append(samples[order.pop()])
+            seen += len(drawn[-1].target)
+        for sample in drawn:
+            (self._loss(sample) * (len(sample.target) / (seen * unit))).backward()
 
     def integers(self) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.generic]]]:
         """Weight name -> integers."""

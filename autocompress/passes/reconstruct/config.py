@@ -25,7 +25,7 @@ class ReconstructConfig:
         samples: calibration samples to use at most.
         iterations: steps of gradient descent per layer or block.
         learning_rate: of the rounding variables (Adam).
-        batch_rows: rows of a layer's input, or samples of a block's times 16, in one step of gradient descent.
+        batch_rows: rows of a layer's input, or samples of a block's times 64, in one step of gradient descent.
         max_rows: rows of a layer's input kept for gradient descent; of convolutions, positions are drawn at random.
         regularization: weight of the term that drives rounding variables to 0 or 1, relative to the error.
         drop_probability: share of values that a block reads in floating point in each step (QDrop); 0 for BRECQ.

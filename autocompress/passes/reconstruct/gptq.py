@@ -32,7 +32,7 @@ def gptq(grid: WeightGrid, objective: MomentObjective, *, damping: float, act_or
         damping: added to the diagonal of H, relative to its mean.
         act_order: whether columns with large inputs are rounded first.
     """
-    hessian, cross = objective.hessian, objective.cross
+    hessian, cross = objective.estimated()
     integers = np.empty_like(grid.weight)
     for group in range(len(hessian)):
         columns = grid_of_group(grid, group)

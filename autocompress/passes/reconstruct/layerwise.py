@@ -62,6 +62,11 @@ class Layer:
     bounds: tuple[float, float] | None
     simulated: SimulatedLayer
 
+    @property
+    def work(self) -> float:
+        """Roughly how long it takes compared with others: its weights, and something that every layer takes."""
+        return self.weight.size + 20000.0
+
 
 class LayerwiseReconstruction:
     """Goes through the layers in graph order.
@@ -90,25 +95,33 @@ class LayerwiseReconstruction:
         self._generator = np.random.default_rng(config.seed)
         self._payload = ReconstructPayload()
 
-    def run(self, layers: Sequence[Layer], part: float = 1.0) -> ReconstructPayload:
+    @property
+    def payload(self) -> ReconstructPayload:
+        """What has been found so far; changes with every layer."""
+        return self._payload
+
+    def run(self, layers: Sequence[Layer]) -> ReconstructPayload:
         """Rounds every layer, or those that the time allows; the others keep what the quantization step chose.
 
         Args:
             layers: in graph order.
-            part: of the time left that this may take.
         """
-        work = {layer.unit: _work(layer) for layer in layers}
-        self._watch.begin(_STAGE, len(layers), sum(work.values()), part)
+        self._watch.begin(_STAGE, len(layers), sum(layer.work for layer in layers))
         for layer in layers:
-            seconds = self._watch.share(work[layer.unit])
+            seconds = self._watch.share(layer.work)
             if seconds <= 0.0:
                 break
-            error = self._reconstruct(layer, seconds)
-            self._payload.errors[layer.unit] = error
-            self._watch.layer_done(layer.unit, error, work[layer.unit])
+            error = self.reconstruct(layer, seconds)
+            self._watch.layer_done(layer.unit, error, layer.work)
         return self._payload
 
-    def _reconstruct(self, layer: Layer, seconds: float) -> LayerError:
+    def reconstruct(self, layer: Layer, seconds: float) -> LayerError:
+        """Rounds one layer, which must not stand before those done already; about ``seconds`` at most."""
+        error = self._reconstructed(layer, seconds)
+        self._payload.errors[layer.unit] = error
+        return error
+
+    def _reconstructed(self, layer: Layer, seconds: float) -> LayerError:
         started = time.monotonic()
         grid = WeightGrid.of(layer.reader.node, layer.weight, layer.quantized)
         objective = self._observed(layer, grid)
@@ -191,8 +204,3 @@ def dequantized(layer: Layer, integers: npt.NDArray[np.generic]) -> FloatArray:
     """The weight that integers stand for."""
     quantized = layer.quantized
     return dequantize(integers, quantized.scales, quantized.zero_points, quantized.scheme)
-
-
-def _work(layer: Layer) -> float:
-    """Roughly how long a layer takes compared with others: its weights, and something that every layer takes."""
-    return layer.weight.size + 20000.0

@@ -7,6 +7,9 @@ e = y - W x - b of the float weight on the quantized input,
 
 so that E[x x'], E[e x'] and the means are all that any method needs, whatever the number of samples.  Taking the
 residual instead of y keeps differences of large numbers out of the sums.
+
+With fewer rows than columns, a weight can be fitted to the rows themselves: the error on them vanishes while that on
+others grows.  What is minimized therefore takes sampled moments only as far as they can be trusted (``estimated``).
 """
 
 from __future__ import annotations
@@ -36,7 +39,7 @@ class MomentObjective:
         self._ex = np.zeros((groups, outputs, size))
         self._x = np.zeros((groups, 1, size))
         self._e = np.zeros((groups, outputs, 1))
-        self._ee = 0.0
+        self._ee = np.zeros((groups, outputs, 1))
         self._yy = 0.0
 
     def update(self, inputs: FloatArray, outputs: FloatArray) -> None:
@@ -47,7 +50,7 @@ class MomentObjective:
         self._ex += residual.transpose(0, 2, 1) @ inputs
         self._x += inputs.sum(axis=1, dtype=np.float64)[:, None, :]
         self._e += residual.sum(axis=1, dtype=np.float64)[:, :, None]
-        self._ee += float(np.sum(residual**2, dtype=np.float64))
+        self._ee += np.sum(residual**2, axis=1, dtype=np.float64)[:, :, None]
         self._yy += float(np.sum(outputs**2, dtype=np.float64))
 
     @property
@@ -67,11 +70,37 @@ class MomentObjective:
         product = self._e @ self._x / self._rows**2
         return self._ex / self._rows - (product if self.free_bias else 0.0)
 
+    def estimated(self) -> tuple[DoubleArray, DoubleArray]:
+        """``hessian`` and ``cross`` as they would be over unseen rows, as well as these rows can tell.
+
+        What is sampled is shrunk towards what is known best: of the hessian towards its diagonal, of the cross moments
+        towards 0, each group by the share of the squared moments that sampling alone explains (Schaefer and Strimmer,
+        "A Shrinkage Approach to Large-Scale Covariance Matrix Estimation", 2005, with the variances of a normal
+        distribution, (s_ii s_jj + s_ij^2) / (rows - 1)).
+        """
+        hessian, cross = self.hessian, self.cross
+        variances = np.diagonal(hessian, axis1=1, axis2=2).copy()
+        residuals = (self._ee / self._rows - ((self._e / self._rows) ** 2 if self.free_bias else 0.0))[:, :, 0]
+        # Sums over all pairs i, j (i != j in the hessian) of s_ij^2 and of s_ii s_jj.
+        power = np.sum(hessian**2, axis=(1, 2)) - np.sum(variances**2, axis=1)
+        products = np.sum(variances, axis=1) ** 2 - np.sum(variances**2, axis=1)
+        hessian *= 1.0 - self._explained(power, products)
+        np.einsum("gii->gi", hessian)[...] = variances
+        power, products = np.sum(cross**2, axis=(1, 2)), np.sum(residuals, axis=1) * np.sum(variances, axis=1)
+        cross *= 1.0 - self._explained(power, products)
+        return hessian, cross
+
+    def _explained(self, power: DoubleArray, products: DoubleArray) -> DoubleArray:
+        """The share of squared moments that sampling explains, of shape (groups, 1, 1)."""
+        noise = (products + power) / max(self._rows - 1, 1)
+        share: DoubleArray = np.minimum(noise / np.maximum(power, np.finfo(np.float64).tiny), 1.0)
+        return share[:, None, None]
+
     def error(self, weight: FloatArray, bias: FloatArray) -> float:
         """Mean square error relative to the mean square of the targets."""
         change = weight.astype(np.float64) - self.weight
         shift = (bias.astype(np.float64) - self.bias)[:, :, None]
-        total = self._ee + float(np.sum((change @ self._xx - 2.0 * self._ex) * change))
+        total = float(np.sum(self._ee)) + float(np.sum((change @ self._xx - 2.0 * self._ex) * change))
         total += float(np.sum(shift * (2.0 * (change @ self._x.transpose(0, 2, 1)) - 2.0 * self._e)))
         total += self._rows * float(np.sum(shift**2))
         return max(total, 0.0) / self._rows / self.power

@@ -18,7 +18,7 @@ from autocompress.passes.quantize.weights import QuantizedWeight, channel_axis
 from autocompress.passes.reconstruct.blocks import find_blocks
 from autocompress.passes.reconstruct.config import BLOCK, ReconstructConfig
 from autocompress.passes.reconstruct.layer import LAYERS, FloatArray, RowReader
-from autocompress.passes.reconstruct.layerwise import Layer, LayerwiseReconstruction, put_in_place
+from autocompress.passes.reconstruct.layerwise import Layer, LayerwiseReconstruction
 from autocompress.passes.reconstruct.payload import ReconstructPayload
 from autocompress.passes.reconstruct.segments import Batches, SegmentRunner
 from autocompress.passes.reconstruct.simulation import SimulatedLayer, simulate
@@ -26,7 +26,6 @@ from autocompress.passes.reconstruct.watch import Watch
 from autocompress.progress import Progress
 
 MAX_KEPT_BYTES = 256 << 20
-_FIRST_PART = 0.4  # of the time: layers, before blocks
 
 
 def resolve(
@@ -129,25 +128,15 @@ def resolve_weights(
         {name: biases[name][-1] for name in biases if index.nodes[name].op_type != "MatMul" and name in static},
     )
     layers = [_layer(unit, index, weights[unit.name], biases[unit.name], places[unit.name]) for unit in units]
-    samples = limited.count()
+    float_model = SegmentRunner(model, limited, max_bytes=max_kept_bytes, threads=threads)
+    quantized_model = SegmentRunner(simulation, limited, max_bytes=max_kept_bytes, threads=threads)
+    layerwise = LayerwiseReconstruction(float_model, quantized_model, limited.count(), config, watch)
+    if config.method != BLOCK:
+        return layerwise.run(layers)
+    from autocompress.passes.reconstruct.refinement import BlockwiseReconstruction  # torch takes seconds to import
 
-    def runners() -> tuple[SegmentRunner, SegmentRunner]:
-        return (
-            SegmentRunner(model, limited, max_bytes=max_kept_bytes, threads=threads),
-            SegmentRunner(simulation, limited, max_bytes=max_kept_bytes, threads=threads),
-        )
-
-    in_blocks = config.method == BLOCK
-    found = LayerwiseReconstruction(*runners(), samples, config, watch).run(layers, _FIRST_PART if in_blocks else 1.0)
-    if not in_blocks:
-        return found
-    from autocompress.passes.reconstruct.refinement import BlockwiseRefinement  # torch takes seconds to import
-
-    float_model, quantized_model = runners()
-    for layer in layers:
-        put_in_place(quantized_model, layer, found)
     blocks = find_blocks(model, [layer.unit for layer in layers])
-    return BlockwiseRefinement(float_model, quantized_model, config, watch).run(blocks, layers, found)
+    return BlockwiseReconstruction(float_model, quantized_model, layerwise, config, watch).run(blocks, layers)
 
 
 def _layer(

@@ -7,6 +7,7 @@ to the next segment; where that takes too much memory, the segment is run again 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,19 @@ from autocompress.runtimes.onnxruntime_session import native_session
 from autocompress.runtimes.protocol import Array, Feeds, SessionOptions
 
 Batches = Callable[[], Iterator[Mapping[str, npt.NDArray[np.generic]]]]
+
+
+@dataclass(frozen=True, eq=False)
+class Mark:
+    """A place in a model that passes may start from.
+
+    Attributes:
+        start: position of the first node that is run.
+        kept: the live tensors before it, batch by batch; None where they took too much memory.
+    """
+
+    start: int
+    kept: list[dict[str, Array]] | None
 
 
 class SegmentRunner:
@@ -52,6 +66,14 @@ class SegmentRunner:
     def replace(self, weight: str, values: npt.NDArray[np.generic]) -> None:
         """Gives a weight other values, of the same shape and type, from now on."""
         self._weights[weight] = numpy_helper.from_array(np.ascontiguousarray(values), weight)
+
+    def mark(self) -> Mark:
+        """Where passes start now, to come back to after the weights behind it have changed."""
+        return Mark(self._start, self._kept)
+
+    def return_to(self, mark: Mark) -> None:
+        """Lets the next pass start where ``mark`` was taken."""
+        self._start, self._kept = mark.start, mark.kept
 
     def result(self, node: str) -> str:
         """Name of a node's first output."""
@@ -87,7 +109,8 @@ class SegmentRunner:
     def stream(self, tensors: Sequence[str], position: int) -> Iterator[dict[str, Array]]:
         """Tensors by name, batch by batch, once every node before ``position`` has run.
 
-        Positions must not decrease from call to call.  A pass that is read to its end lets the next one start here.
+        Positions must not decrease from call to call, but for ``return_to``.  A pass that is read to its end lets the
+        next one start here.
 
         Args:
             tensors: model inputs, and what nodes before ``position`` compute and nodes from there on read; of the node

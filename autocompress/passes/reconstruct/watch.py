@@ -28,27 +28,25 @@ class Watch:
         self._progress: Progress = progress or NullProgress()
         self._now = now
         self._end = math.inf if deadline_s is None else now() + deadline_s
-        self._stage_start, self._stage_end = now(), self._end
+        self._stage_start = now()
         self._work = self._done = 0.0
 
-    def begin(self, stage: str, layers: int, work: float, part: float = 1.0) -> None:
+    def begin(self, stage: str, layers: int, work: float) -> None:
         """Starts a stage.
 
         Args:
             stage: its name.
             layers: how many layers or blocks it has.
             work: sum of the work of all, in any unit.
-            part: of the time left that the stage may take.
         """
         self._work, self._done = work, 0.0
         self._stage_start = self._now()
         left_s = self._end - self._stage_start
-        self._stage_end = self._stage_start + part * left_s
-        self._progress.stage(stage, layers, None if math.isinf(left_s) else max(part * left_s, 0.0))
+        self._progress.stage(stage, layers, None if math.isinf(left_s) else max(left_s, 0.0))
 
     def share(self, work: float) -> float:
         """Seconds that the next layer may take: its part of the time left, by its part of the work left."""
-        left = self._stage_end - self._now()
+        left = self._end - self._now()
         return max(left, 0.0) * min(work / max(self._work - self._done, 1e-30), 1.0)
 
     def layer_done(self, name: str, error: LayerError, work: float) -> None:
@@ -57,7 +55,7 @@ class Watch:
         self._progress.advance()
         now = self._now()
         left_s = (now - self._stage_start) * max(self._work - self._done, 0.0) / max(self._done, 1e-30)
-        left_s = min(left_s, max(self._stage_end - now, 0.0))
+        left_s = min(left_s, max(self._end - now, 0.0))
         kept = error.reconstructed / error.nearest if error.nearest > 0.0 else 1.0
         self._progress.detail(f"{name}: {kept:.0%} of the error before, about {left_s:.0f} s left")
 

@@ -1,0 +1,96 @@
+"""Recipes of stems, from mild to strong: the least damaging options for prices that lead to the target."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from autocompress.errors import CandidateFailed
+from autocompress.passes.recover import RecoverConfig
+from autocompress.recipe.recipe import Recipe
+from autocompress.search.ranking import standard_error
+from autocompress.search.space import NONE
+from autocompress.search.state import SearchState
+from autocompress.search.stems import tasks
+from autocompress.search.stems.ladder import least_damaging, most_ms
+from autocompress.search.stems.options import Option, stem_of
+from autocompress.search.stems.survey import first_criterion, priced_ms, pricing_config
+
+# Of the time of the quantized original that a stem's quantized form is to take.
+_UNTARGETED = (0.85, 0.7, 0.55)
+# Relative to what the target needs: prices are no measurements, and quantization may have to give some speed back.
+_AROUND_TARGET = (0.97, 0.88, 0.78)
+_LEAST_SHARE = 0.25
+_ROUNDS = 4
+_CLOSE = 0.02
+_NEARLY = 0.999
+_SAMPLES = 16
+
+
+def propose_stems(state: SearchState, options: Sequence[Option]) -> Iterator[Recipe]:
+    """Stems with closed-form recovery, mild ones first; each is worked out when it is asked for."""
+    config = pricing_config(state)
+    full_ms = priced_ms(state, Recipe(), config)
+    seen: set[str] = set()
+    for share in wanted_shares(state):
+        chosen = _priced_to(state, options, full_ms, share * full_ms)
+        if chosen:
+            stem = _by_best_criterion(state, chosen)
+            stem = replace(stem, recover=RecoverConfig(level="closed_form", seed=state.settings.seed))
+            if stem.hash not in seen:
+                seen.add(stem.hash)
+                yield stem
+
+
+def wanted_shares(state: SearchState) -> list[float]:
+    """Times of stems' quantized forms, relative to that of the original's."""
+    target_ms = state.limits.latency_ms
+    if target_ms is None:
+        return list(_UNTARGETED)
+    needed = target_ms / _quantized_ms(state)
+    shares = [max(needed * factor, _LEAST_SHARE) for factor in _AROUND_TARGET]
+    return [share for share in dict.fromkeys(shares) if share < 1.0]
+
+
+def _quantized_ms(state: SearchState) -> float:
+    """Latency of the fastest quantized original whose loss is not beyond the limit, on the scale that steers."""
+    limit = state.limits.accuracy_drop
+    trials = state.own_trials
+    within = [t for t in trials if t.evaluated.drop.drop - 2 * standard_error(t) <= limit]
+    return min((state.latency_ms(t) for t in within), default=state.baseline_ms)
+
+
+def _priced_to(state: SearchState, options: Sequence[Option], full_ms: float, limit_ms: float) -> list[Option]:
+    """Options whose common price is just within a limit, found by correcting what their sum promises."""
+    config = pricing_config(state)
+    wanted_ms = full_ms - limit_ms
+    best: list[Option] = []
+    for _ in range(_ROUNDS):
+        chosen = least_damaging(options, wanted_ms) or least_damaging(options, most_ms(options) * _NEARLY)
+        if not chosen:
+            return best
+        ms = priced_ms(state, stem_of(chosen, first_criterion(state)), config)
+        if not np.isfinite(ms):
+            return best
+        best = chosen
+        if ms <= limit_ms * (1 + _CLOSE):
+            return best
+        wanted_ms *= min((full_ms - limit_ms) / max(full_ms - ms, 1e-9), 2.0)
+    return best
+
+
+def _by_best_criterion(state: SearchState, chosen: Sequence[Option]) -> Recipe:
+    """The stem under the criterion that does the least damage to it."""
+    criteria = [name for name in state.settings.space.pruning if name != NONE] or [first_criterion(state)]
+    stems = [stem_of(chosen, criterion) for criterion in criteria]
+    if len(stems) == 1 or stems[0].prune is None:
+        return stems[0]
+    damages = []
+    for stem in stems:
+        try:
+            damages.append(state.executor.submit(tasks.look, stem, None, _SAMPLES).result().damage)
+        except CandidateFailed:
+            damages.append(float("inf"))
+    return stems[int(np.argmin(damages))]

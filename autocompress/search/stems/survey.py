@@ -1,0 +1,116 @@
+"""What may be done to the original: widths and ranks on the runtime's staircase, each with price and damage."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from autocompress.errors import CandidateFailed
+from autocompress.passes.prune.staircase import worthwhile_widths
+from autocompress.passes.quantize import FP32, INT8, QuantizeConfig
+from autocompress.recipe.recipe import Recipe
+from autocompress.search.space import NONE
+from autocompress.search.state import SearchState
+from autocompress.search.stems import tasks
+from autocompress.search.stems.options import Option, Place, stem_of, thinned
+
+_MOST_CHOICES, _MOST_DAMAGES = 8, 4
+_SHARE = 0.06  # of the time, for prices and for damages each
+_SAMPLES = 16
+_GAIN = 0.02
+
+
+def survey(state: SearchState) -> list[Option]:
+    """Every option that makes the quantized model faster, with the damage of the float model."""
+    space = state.settings.space
+    methods = [name for name in space.decomposition if name != NONE]
+    with_channels = any(name != NONE for name in space.pruning)
+    with state.stopwatch.stage("search"):
+        places = state.executor.submit(tasks.places, methods, with_channels).result()
+        config = pricing_config(state)
+        full_ms = priced_ms(state, Recipe(), config)
+        priced = _priced(state, places, config, full_ms)
+        criterion = first_criterion(state)
+        return _damaged(state, priced, criterion)
+
+
+def pricing_config(state: SearchState) -> QuantizeConfig:
+    """How stems are quantized where only their speed counts: as the best scheme does, everywhere."""
+    assert state.first_stem.scheme is not None and state.first_stem.scheme.quantize is not None
+    precision = INT8 if INT8 in state.settings.space.precision else FP32
+    return replace(state.first_stem.scheme.quantize, precision=precision, exceptions=())
+
+
+def first_criterion(state: SearchState) -> str:
+    """The criterion by which places are compared."""
+    return next((name for name in state.settings.space.pruning if name != NONE), "l2")
+
+
+def priced_ms(state: SearchState, stem: Recipe, config: QuantizeConfig) -> float:
+    """Estimated latency of the quantized stem; inf where it cannot be made."""
+    assert state.estimator is not None
+    try:
+        seen = state.executor.submit(tasks.look, stem, config, 0).result()
+    except CandidateFailed:
+        return float("inf")
+    return state.estimator.estimate(seen.ops).latency_ms
+
+
+def _priced(state: SearchState, places: Sequence[Place], config: QuantizeConfig, full_ms: float) -> list[list[Option]]:
+    """The worthwhile choices of each place; fewer are looked at where looking takes long."""
+    state.progress.stage("price smaller layers", total=len(places))
+    found = []
+    most, spent_s, looks = _MOST_CHOICES, 0.0, 0
+    for position, place in enumerate(places):
+        begin = time.monotonic()
+        choices = thinned(place.choices, most)
+        prices = [priced_ms(state, stem_of([Option(place, choice)], "l2"), config) for choice in choices]
+        steps = worthwhile_widths(list(range(len(choices), 0, -1)), prices, len(choices) + 1, full_ms, _GAIN)
+        kept = [(choices[len(choices) - step.width], step.latency_ms) for step in steps]
+        found.append([Option(place, choice, full_ms - ms) for choice, ms in kept])
+        spent_s, looks = spent_s + time.monotonic() - begin, looks + len(choices)
+        most = _affordable(state, spent_s, looks, len(places) - position - 1, _MOST_CHOICES)
+        state.progress.advance()
+        if state.interrupted or not most:
+            break
+    return [options for options in found if options]
+
+
+def _damaged(state: SearchState, priced: Sequence[Sequence[Option]], criterion: str) -> list[Option]:
+    """The damage of each option; of those that take longer than there is time, the mildest and strongest alone."""
+    state.progress.stage("measure what smaller layers lose", total=len(priced))
+    found: list[Option] = []
+    most, spent_s, looks = _MOST_DAMAGES, 0.0, 0
+    for position, options in enumerate(priced):
+        begin = time.monotonic()
+        chosen = _spread(options, most)
+        for option in chosen:
+            found.append(replace(option, damage=_damage(state, option, criterion)))
+        spent_s, looks = spent_s + time.monotonic() - begin, looks + len(chosen)
+        most = _affordable(state, spent_s, looks, len(priced) - position - 1, _MOST_DAMAGES)
+        state.progress.advance()
+        if not most:
+            break
+    return found
+
+
+def _spread(options: Sequence[Option], most: int) -> list[Option]:
+    kept = set(thinned([float(i) for i in range(len(options))], most))
+    return [option for i, option in enumerate(options) if float(i) in kept]
+
+
+def _damage(state: SearchState, option: Option, criterion: str) -> float:
+    try:
+        seen = state.executor.submit(tasks.look, stem_of([option], criterion), None, _SAMPLES).result()
+    except CandidateFailed:
+        return float("inf")
+    return float(seen.damage)
+
+
+def _affordable(state: SearchState, spent_s: float, looks: int, places_left: int, most: int) -> int:
+    """How many choices of each further place there is time for; all where no clock may steer."""
+    if state.settings.deterministic or state.settings.timeout_s is None or not places_left:
+        return most
+    left_s = _SHARE * state.settings.timeout_s - spent_s
+    return max(min(int(left_s / (spent_s / max(looks, 1)) / places_left), most), 0 if left_s <= 0 else 1)
