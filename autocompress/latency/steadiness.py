@@ -4,8 +4,9 @@ CPU time does not count waiting, but other work on the same core's second thread
 down all the same, by up to two times and for seconds on end.  A time taken then says nothing about the operator.
 
 Several threads need as many processors.  Whether they got them shows in the CPU time of the whole process over wall
-time, also where other work was there from the beginning and nothing faster was ever seen.  Their fastest run is a matter
-of luck, and waiting to see it again takes minutes per operator; they are compared with what a quick run usually takes.
+time, also where other work was there from the beginning and nothing faster was ever seen.  Their fastest run is a
+matter of luck, and waiting to see it again takes minutes per operator; they are compared with what a quick run usually
+takes.
 """
 
 from __future__ import annotations

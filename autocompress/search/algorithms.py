@@ -16,6 +16,7 @@ from autocompress.files import write_text
 from autocompress.passes.equalize.step import EQUALIZATIONS
 from autocompress.passes.quantize import PRECISIONS
 from autocompress.passes.reconstruct import METHODS
+from autocompress.search.space import STEP_CHOICES
 
 _HEAD = """# Algorithms
 
@@ -31,12 +32,22 @@ _MEANING = {
     "int4_weight_only": "Weights of 4 bits in blocks; activations stay float.",
     "fp16_weights": "Weights are stored in half the bytes and computed with in float32.",
     "none": "The step is left out.",
+    "svd": "A layer with its kernel and fewer outputs, then a 1 x 1 layer.",
+    "spatial": "A convolution over the height, then one over the width.",
+    "tucker2": "Fewer inputs, a small convolution, and all outputs again.",
+    "l1": "Channels of the smallest sum of absolute weights go.",
+    "l2": "Channels of the smallest norm of weights go.",
+    "geometric_median": "Channels nearest to all others go (FPGM, He et al., CVPR 2019).",
+    "activation": "Channels of the smallest mean magnitude on samples go.",
+    "reconstruction": "Channels go that the layers behind miss least, by second moments of samples.",
+    "taylor": "Channels of the smallest first-order effect on the output go, by gradients on samples.",
     "cross_layer": "Equal weight ranges in neighbouring layers (Nagel et al., ICCV 2019), then high-bias absorption; "
     "clipped channels keep within their bounds.",
     "cross_layer_unbound": "The same, after upper bounds that calibration hardly reaches were removed.",
     "smooth": "SmoothQuant (Xiao et al., ICML 2023): outliers of activations move into weights, through normalizations "
     "and layers before.",
-    "smooth_insert": "The same, with a Mul of its own where nothing before can take the factors.",
+    "smooth_insert": "The same, with a Mul of its own where nothing before can take the factors: in encoders that "
+    "normalize behind the residual sum, that is everywhere, and `smooth` alone does nothing.",
     "adaround": "AdaRound (Nagel et al., ICML 2020): each layer's rounding by gradient descent on its output.",
     "gptq": "GPTQ (Frantar et al., ICLR 2023): column by column, the error of each made good by the rest.",
     "block": "The layers of a block together (BRECQ, Li et al., ICLR 2021; QDrop, Wei et al., ICLR 2022).",
@@ -68,6 +79,15 @@ def _of_range(name: str) -> str:
 FAMILIES: tuple[Family, ...] = (
     Family("Precisions of a unit", "precision.options", PRECISIONS, _MEANING.__getitem__),
     Family("Ranges", "scheme.activation_range", tuple(ALGORITHMS), _of_range),
+    Family(
+        "Decomposition", "steps.decomposition", tuple(map(str, STEP_CHOICES["decomposition"])), _MEANING.__getitem__
+    ),
+    Family(
+        "Pruning of channels, by importance",
+        "steps.pruning",
+        tuple(map(str, STEP_CHOICES["pruning"])),
+        _MEANING.__getitem__,
+    ),
     Family("Equalization", "steps.equalization", tuple(EQUALIZATIONS), _MEANING.__getitem__),
     Family("Reconstruction", "steps.reconstruction", METHODS, _MEANING.__getitem__),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -20,7 +20,8 @@ from autocompress.search.budget import make_budget
 from autocompress.search.encoding import Encoding
 from autocompress.search.equalizations import EQUALIZATION
 from autocompress.search.features import RecipeFeatures, scheme_key
-from autocompress.search.prices import OPTIONS
+from autocompress.search.looks import Looks
+from autocompress.search.prices import OPTIONS, LatencyPrices
 from autocompress.search.probes import Probe, fit_prices, probe_recipes
 from autocompress.search.proposals import Scorer
 from autocompress.search.screening import KERNEL_FIELDS, kernel_choices
@@ -31,7 +32,6 @@ from autocompress.search.surcharge import FORM, Choice
 
 _KERNEL_TOLERANCE = 1.05
 _MUCH_COVERAGE = 0.5  # less than this from another device's table is worth a word
-_PROFILE_S, _PROFILE_SHARE = 20.0, 0.15
 _SENSITIVITY_SAMPLES = (16, 8, 4)
 # Sensitivities may take until this share of the time is used, or longer where the stages before took long.
 _SENSITIVITY_DEADLINE, _SENSITIVITY_SHARE, _SENSITIVITY_LATEST = 0.4, 0.2, 0.7
@@ -103,30 +103,26 @@ def price(state: SearchState) -> None:
     """Looks at whole-model candidates as the runtime executes them and fits additive latency prices."""
     with state.stopwatch.stage("profile"):
         state.progress.stage("price operators")
-        until_s = _profile_until_s(state)
         state.encoding = Encoding(state.settings.space, state.regions)
-        kernels = _usable_kernels(state, until_s)
+        looks = Looks(state)
+        kernels = _usable_kernels(state, looks)
         kernel = min(kernels, key=lambda row: row[1])
         state.in_play = _kernels_in_play(kernels, kernel[1])
         plain = QuantizeConfig(precision=INT8, **kernel[0])  # type: ignore[arg-type]
         configs = {frozenset[Choice](): plain, **_forms(state, plain)}
-        looks = {choices: _probe_recipes(state, config, plain) for choices, config in configs.items()}
-        for recipe in (None, *(recipe for recipes in looks.values() for _, recipe in recipes.values())):
-            _profile(state, recipe, until_s)
-        probes = {
-            choices: {name: _probe(state, *recipe) for name, recipe in recipes.items()}
-            for choices, recipes in looks.items()
-        }
+        looks.profile(None)
+        probes = {choices: _probes(state, looks, config, plain) for choices, config in configs.items()}
         _estimate_baseline(state)
         assert state.estimator is not None
-        shared = probes[frozenset()]
-        priced = {
-            choices: fit_prices(
-                state.builder, state.regions, {**shared, **own}, state.estimator, state.elements, configs[choices]
-            )
-            for choices, own in probes.items()
-        }
-        prices = replace(priced.pop(frozenset()), forms=priced)
+        prices = fit_prices(state.builder, state.regions, probes[frozenset()], state.estimator, state.elements, plain)
+        prices = replace(
+            prices,
+            forms={
+                choices: _form_prices(state, prices, {**probes[frozenset()], **probes[choices]}, config)
+                for choices, config in configs.items()
+                if choices
+            },
+        )
         state.prices = prices.with_factors(np.full(len(OPTIONS) + 2, state.anchor), 1.0)
         _say_what_is_unknown(
             state, [*state.baseline_ops, *(op for own in probes.values() for probe in own.values() for op in probe.ops)]
@@ -148,36 +144,21 @@ def _forms(state: SearchState, plain: QuantizeConfig) -> dict[frozenset[Choice],
     return found
 
 
-def _probe_recipes(
-    state: SearchState, config: QuantizeConfig, plain: QuantizeConfig
-) -> dict[str, tuple[tuple[int, ...], Recipe]]:
-    """What to look at; under other choices than the plain ones, only what is int8."""
+def _probes(state: SearchState, looks: Looks, config: QuantizeConfig, plain: QuantizeConfig) -> dict[str, Probe]:
+    """The whole model in every precision; under other choices than the plain ones, only in int8."""
     recipes = probe_recipes(state.regions, config, state.settings.space.precision)
-    static = OPTIONS.index(INT8)
-    return {name: found for name, found in recipes.items() if config == plain or static in found[0]}
+    names = recipes if config == plain else (INT8,)
+    found = {name: (recipes[name][0], looks.at(recipes[name][1])) for name in names}
+    return {name: Probe(options, seen.ops, seen.size_bytes) for name, (options, seen) in found.items()}
 
 
-def _probe(state: SearchState, options: tuple[int, ...], recipe: Recipe) -> Probe:
-    found = state.executor.submit(tasks.probe, recipe).result()
-    return Probe(options, found.ops, found.size_bytes)
-
-
-def _profile(state: SearchState, recipe: Recipe | None, until_s: float) -> None:
-    """Times the operators that no table knows, unless the tables are about another device than this one."""
-    if state.settings.profiles:
-        left_s = until_s - state.stopwatch.elapsed_s
-        if left_s <= 0:
-            state.notice("not all operators that no table has were timed: too little time; give a longer --timeout")
-            return
-        refusal = state.executor.submit(tasks.profile, recipe, min(left_s, _PROFILE_S)).result()
-        if refusal is not None:
-            state.notice(f"operators that no table has were not timed: {refusal}")
-
-
-def _profile_until_s(state: SearchState) -> float:
-    """When timing operators has to end, in seconds from the start."""
-    timeout_s = state.settings.timeout_s
-    return float("inf") if timeout_s is None else state.stopwatch.elapsed_s + _PROFILE_SHARE * timeout_s
+def _form_prices(
+    state: SearchState, plain: LatencyPrices, probes: Mapping[str, Probe], config: QuantizeConfig
+) -> LatencyPrices:
+    """Prices under other choices; to take a tensor to int8 and back costs what it costs under the plain ones."""
+    assert state.estimator is not None
+    found = fit_prices(state.builder, state.regions, probes, state.estimator, state.elements, config)
+    return replace(found, quantize=plain.quantize, dequantize=plain.dequantize)
 
 
 def set_up_whole_model(state: SearchState) -> None:
@@ -243,7 +224,7 @@ def _say_what_is_unknown(state: SearchState, ops: Sequence[ExecutedOp]) -> None:
         )
 
 
-def _usable_kernels(state: SearchState, until_s: float) -> list[tuple[dict[str, object], float]]:
+def _usable_kernels(state: SearchState, looks: Looks) -> list[tuple[dict[str, object], float]]:
     """Each choice of integer kernels with the estimated time of the whole model in int8 under it."""
     listed = []
     choices = kernel_choices(state.settings.space, state.builder.rules.weight_dtypes)
@@ -252,8 +233,7 @@ def _usable_kernels(state: SearchState, until_s: float) -> list[tuple[dict[str, 
     for kernel in choices:
         recipe = Recipe(QuantizeConfig(precision=INT8, **kernel))  # type: ignore[arg-type]
         try:
-            _profile(state, recipe, until_s)
-            ops = state.executor.submit(tasks.probe, recipe).result().ops
+            ops = looks.at(recipe).ops
         except CandidateFailed as error:
             state.notice(f"integer kernels {kernel} were left out: {error}")
             continue

@@ -40,7 +40,7 @@ from autocompress.search.workbench import Workbench, WorkbenchSpec
 _BASELINE_TIMING_S, _PLANNING_S = 2.0, 0.3
 _TRIAL_TIMING_S = 0.5
 _VERIFY_TIMING_S = 4.0
-_DAMAGE_SAMPLES, _FIRST_LOOK = 32, 4
+_DAMAGE_SAMPLES, _FIRST_LOOK = 16, 4
 
 _bench: Workbench | None = None
 

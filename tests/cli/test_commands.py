@@ -98,7 +98,15 @@ CASES = {
         ["inspect", "m.onnx"],
         (
             (Path("m.onnx"),),
-            {"runtime": "onnxruntime", "threads": 1, "batch_size": 1, "shapes": {}, "latency_table": None},
+            {
+                "runtime": "onnxruntime",
+                "threads": 1,
+                "batch_size": 1,
+                "shapes": {},
+                "latency_table": None,
+                "graph": None,
+                "against": None,
+            },
         ),
         {
             "ops": [

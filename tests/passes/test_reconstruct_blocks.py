@@ -17,7 +17,7 @@ from reconstruct_models import QUICK, W4A8, candidate, correlated, output_error,
 
 torch = pytest.importorskip("torch")
 torch.set_num_threads(1)
-BLOCKS = replace(QUICK, method="block", iterations=100)
+BLOCKS = replace(QUICK, method="block", iterations=60)
 
 
 def residual_network(seed: int = 1, *, branches: int = 2) -> Study:

@@ -13,7 +13,7 @@ from autocompress.passes.decompose import DecomposeConfig
 from autocompress.passes.prune import PruneConfig
 from autocompress.search.prices import OPTIONS
 from autocompress.search.regions import Region
-from autocompress.search.stems.ladder import least_damaging, most_ms
+from autocompress.search.stems.ladder import cost, least_damaging, most_ms
 from autocompress.search.stems.opening import inherited_damage
 from autocompress.search.stems.options import Option, Place, stem_of, thinned
 
@@ -39,13 +39,20 @@ def test_the_ladder_is_the_best_of_all_combinations(seed: int) -> None:
     assert chosen is not None
     by_place = [[None, *(o for o in options if o.place.name == f"g{p}")] for p in range(4)]
     feasible = [
-        sum(o.damage for o in pick if o is not None)
+        sum(cost(o.damage) for o in pick if o is not None)
         for pick in itertools.product(*by_place)
         if sum(o.saved_ms for o in pick if o is not None) >= wanted
     ]
-    assert sum(o.damage for o in chosen) == pytest.approx(min(feasible), rel=1e-3, abs=1e-5)
+    assert sum(cost(o.damage) for o in chosen) == pytest.approx(min(feasible), rel=1e-3, abs=1e-5)
     assert len({o.place.name for o in chosen}) == len(chosen)
     assert sum(o.saved_ms for o in chosen) >= wanted * (1 - 1e-6)
+
+
+def test_one_layer_is_not_destroyed_to_spare_several() -> None:
+    ruinous = Option(Place("stream", "", 16, (0.75,)), 0.75, 3.0, 0.6)
+    gentle = [Option(Place(f"inner{i}", "", 16, (0.25,)), 0.25, 1.0, 0.25) for i in range(3)]
+    assert least_damaging([ruinous, *gentle], 3.0) == gentle
+    assert cost(1e-3) == pytest.approx(1e-3, rel=2e-3) and cost(1.5) == cost(1.0) > 40
 
 
 def test_more_than_everything_cannot_be_saved() -> None:

@@ -139,8 +139,7 @@ def run(
             "--recovery",
             metavar="LEVEL",
             help="Training of models that lose channels or rank, without labels: none (closed form only), light "
-            "(minutes), full (longer). The time it takes is said beforehand.",
-            show_default="light where the search space prunes or decomposes",
+            "(minutes; what is done unless given), full (longer). The time it takes is said beforehand.",
             rich_help_panel=_SEARCH,
         ),
     ] = None,

@@ -50,7 +50,7 @@ class MomentObjective:
         self._ex += residual.transpose(0, 2, 1) @ inputs
         self._x += inputs.sum(axis=1, dtype=np.float64)[:, None, :]
         self._e += residual.sum(axis=1, dtype=np.float64)[:, :, None]
-        self._ee += np.sum(residual**2, axis=1, dtype=np.float64)[:, :, None]
+        self._ee += (residual**2).sum(axis=1, dtype=np.float64)[:, :, None]
         self._yy += float(np.sum(outputs**2, dtype=np.float64))
 
     @property

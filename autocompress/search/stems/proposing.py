@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -29,19 +29,38 @@ _NEARLY = 0.999
 _SAMPLES = 16
 
 
+@dataclass(frozen=True)
+class Priced:
+    """A choice of options and what it costs.
+
+    Attributes:
+        options: chosen.
+        latency_ms: estimated, of the quantized stem.
+    """
+
+    options: tuple[Option, ...]
+    latency_ms: float
+
+
 def propose_stems(state: SearchState, options: Sequence[Option]) -> Iterator[Recipe]:
     """Stems with closed-form recovery, mild ones first; each is worked out when it is asked for."""
-    config = pricing_config(state)
-    full_ms = priced_ms(state, Recipe(), config)
+    full_ms = priced_ms(state, Recipe(), pricing_config(state))
     seen: set[str] = set()
     for share in wanted_shares(state):
-        chosen = _priced_to(state, options, full_ms, share * full_ms)
-        if chosen:
-            stem = _by_best_criterion(state, chosen)
-            stem = replace(stem, recover=RecoverConfig(level="closed_form", seed=state.settings.seed))
-            if stem.hash not in seen:
-                seen.add(stem.hash)
-                yield stem
+        found = [_priced_to(state, family, full_ms, share * full_ms) for family in _families(options)]
+        within = [priced for priced in found if priced.latency_ms <= share * full_ms * (1 + 2 * _CLOSE)]
+        chosen = within or sorted(found, key=lambda priced: priced.latency_ms)[:1]
+        stem = _least_damaged(state, [priced.options for priced in chosen if priced.options])
+        if stem is not None and stem.hash not in seen:
+            seen.add(stem.hash)
+            yield replace(stem, recover=RecoverConfig(level="closed_form", seed=state.settings.seed))
+
+
+def _families(options: Sequence[Option]) -> list[list[Option]]:
+    """All options, and those of one kind alone: damages of different kinds add up to more than their sum."""
+    pruned = [option for option in options if not option.place.method]
+    decomposed = [option for option in options if option.place.method]
+    return [list(options), pruned, decomposed] if pruned and decomposed else [list(options)]
 
 
 def wanted_shares(state: SearchState) -> list[float]:
@@ -62,11 +81,11 @@ def _quantized_ms(state: SearchState) -> float:
     return min((state.latency_ms(t) for t in within), default=state.baseline_ms)
 
 
-def _priced_to(state: SearchState, options: Sequence[Option], full_ms: float, limit_ms: float) -> list[Option]:
+def _priced_to(state: SearchState, options: Sequence[Option], full_ms: float, limit_ms: float) -> Priced:
     """Options whose common price is just within a limit, found by correcting what their sum promises."""
     config = pricing_config(state)
     wanted_ms = full_ms - limit_ms
-    best: list[Option] = []
+    best = Priced((), full_ms)
     for _ in range(_ROUNDS):
         chosen = least_damaging(options, wanted_ms) or least_damaging(options, most_ms(options) * _NEARLY)
         if not chosen:
@@ -74,23 +93,23 @@ def _priced_to(state: SearchState, options: Sequence[Option], full_ms: float, li
         ms = priced_ms(state, stem_of(chosen, first_criterion(state)), config)
         if not np.isfinite(ms):
             return best
-        best = chosen
+        best = Priced(tuple(chosen), ms)
         if ms <= limit_ms * (1 + _CLOSE):
             return best
         wanted_ms *= min((full_ms - limit_ms) / max(full_ms - ms, 1e-9), 2.0)
     return best
 
 
-def _by_best_criterion(state: SearchState, chosen: Sequence[Option]) -> Recipe:
-    """The stem under the criterion that does the least damage to it."""
+def _least_damaged(state: SearchState, choices: Sequence[Sequence[Option]]) -> Recipe | None:
+    """Of several choices under every criterion the stem whose output is nearest to the original's."""
     criteria = [name for name in state.settings.space.pruning if name != NONE] or [first_criterion(state)]
-    stems = [stem_of(chosen, criterion) for criterion in criteria]
-    if len(stems) == 1 or stems[0].prune is None:
-        return stems[0]
-    damages = []
-    for stem in stems:
+    stems = {stem.hash: stem for chosen in choices for stem in (stem_of(chosen, name) for name in criteria)}
+    if len(stems) <= 1:
+        return next(iter(stems.values()), None)
+    damages = {}
+    for key, stem in stems.items():
         try:
-            damages.append(state.executor.submit(tasks.look, stem, None, _SAMPLES).result().damage)
+            damages[key] = state.executor.submit(tasks.look, stem, None, _SAMPLES).result().damage
         except CandidateFailed:
-            damages.append(float("inf"))
-    return stems[int(np.argmin(damages))]
+            damages[key] = float("inf")
+    return stems[min(damages, key=damages.__getitem__)]

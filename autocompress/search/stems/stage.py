@@ -122,7 +122,8 @@ def _training_s(state: SearchState, recipe: Recipe, jobs: int) -> float | None:
     # Two short trainings are worth less than one of full length.
     given_s = left_s / jobs if left_s / jobs >= expected_s else min(left_s, 1.2 * expected_s)
     given_s = min(given_s, state.settings.longest_task_s) if given_s >= _LEAST_PART * expected_s else 0.0
-    state.notice(text if given_s >= expected_s else f"{text}; {max(given_s, 0):.0f} s are left for it")
+    if given_s > 0:
+        state.notice(text if given_s >= expected_s else f"{text}; {given_s:.0f} s are left for it")
     return given_s
 
 

@@ -15,8 +15,9 @@ from autocompress.search.state import SearchState
 from autocompress.search.stems import tasks
 from autocompress.search.stems.options import Option, Place, stem_of, thinned
 
-_MOST_CHOICES, _MOST_DAMAGES = 8, 4
+_MOST_CHOICES, _MOST_DAMAGES, _FEWEST = 8, 4, 2
 _SHARE = 0.06  # of the time, for prices and for damages each
+_OVERRUN = 2.0  # what may be spent at most, as a multiple of the share
 _SAMPLES = 16
 _GAIN = 0.02
 
@@ -112,5 +113,9 @@ def _affordable(state: SearchState, spent_s: float, looks: int, places_left: int
     """How many choices of each further place there is time for; all where no clock may steer."""
     if state.settings.deterministic or state.settings.timeout_s is None or not places_left:
         return most
-    left_s = _SHARE * state.settings.timeout_s - spent_s
-    return max(min(int(left_s / (spent_s / max(looks, 1)) / places_left), most), 0 if left_s <= 0 else 1)
+    share_s = _SHARE * state.settings.timeout_s
+    if spent_s > _OVERRUN * share_s:
+        return 0
+    fitting = int((share_s - spent_s) / (spent_s / max(looks, 1)) / places_left)
+    # With a single choice only the strongest would be known.
+    return max(min(fitting, most), _FEWEST)
