@@ -76,16 +76,18 @@ def _of_range(name: str) -> str:
     return " ".join(lines.split()).replace("|", "\\|").replace("``", "`")
 
 
+def _names(step: str) -> tuple[str, ...]:
+    return tuple(map(str, STEP_CHOICES[step]))
+
+
 FAMILIES: tuple[Family, ...] = (
     Family("Precisions of a unit", "precision.options", PRECISIONS, _MEANING.__getitem__),
     Family("Ranges", "scheme.activation_range", tuple(ALGORITHMS), _of_range),
-    Family(
-        "Decomposition", "steps.decomposition", tuple(map(str, STEP_CHOICES["decomposition"])), _MEANING.__getitem__
-    ),
+    Family("Decomposition", "steps.decomposition", _names("decomposition"), _MEANING.__getitem__),
     Family(
         "Pruning of channels, by importance",
         "steps.pruning",
-        tuple(map(str, STEP_CHOICES["pruning"])),
+        _names("pruning"),
         _MEANING.__getitem__,
     ),
     Family("Equalization", "steps.equalization", tuple(EQUALIZATIONS), _MEANING.__getitem__),
