@@ -21,6 +21,8 @@ from autocompress.passes.reconstruct.layer import FloatArray
 
 DoubleArray = npt.NDArray[np.float64]
 
+_FEWEST_BATCHES = 3
+
 
 class MomentObjective:
     """Mean square error of a layer's output.
@@ -41,6 +43,7 @@ class MomentObjective:
         self._e = np.zeros((groups, outputs, 1))
         self._ee = np.zeros((groups, outputs, 1))
         self._yy = 0.0
+        self._spreads: list[DoubleArray] = []
 
     def update(self, inputs: FloatArray, outputs: FloatArray) -> None:
         """Adds rows: inputs of shape (groups, rows, K), targets of shape (groups, rows, O/g)."""
@@ -51,6 +54,8 @@ class MomentObjective:
         self._x += inputs.sum(axis=1, dtype=np.float64)[:, None, :]
         self._e += residual.sum(axis=1, dtype=np.float64)[:, :, None]
         self._ee += (residual**2).sum(axis=1, dtype=np.float64)[:, :, None]
+        if inputs.shape[1] > 1:
+            self._spreads.append(inputs.var(axis=1, ddof=1, dtype=np.float64))
         self._yy += float(np.sum(outputs**2, dtype=np.float64))
 
     @property
@@ -92,9 +97,22 @@ class MomentObjective:
 
     def _explained(self, power: DoubleArray, products: DoubleArray) -> DoubleArray:
         """The share of squared moments that sampling explains, of shape (groups, 1, 1)."""
-        noise = (products + power) / max(self._rows - 1, 1)
+        noise = (products + power) / max(self._independent_rows() - 1.0, 1.0)
         share: DoubleArray = np.minimum(noise / np.maximum(power, np.finfo(np.float64).tiny), 1.0)
         return share[:, None, None]
+
+    def _independent_rows(self) -> float:
+        """How many independent rows of a normal distribution would tell as much.
+
+        Rows of one image are alike.  The variance of a mean of so many rows is 2 s_ii^2 / rows; that between batches
+        tells what it really is (Kish's effective sample size).
+        """
+        if len(self._spreads) < _FEWEST_BATCHES:
+            return float(self._rows)
+        spreads = np.stack(self._spreads)
+        noise = float(np.sum(spreads.var(axis=0, ddof=1))) / len(spreads)
+        expected = 2.0 * float(np.sum(spreads.mean(axis=0) ** 2))
+        return min(float(self._rows), expected / max(noise, float(np.finfo(np.float64).tiny)))
 
     def error(self, weight: FloatArray, bias: FloatArray) -> float:
         """Mean square error relative to the mean square of the targets."""
