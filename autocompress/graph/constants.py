@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from autocompress.graph.rewrite import replace_nodes
 from autocompress.graph.specs import Size
 from autocompress.graph.walk import is_standard, opset_of, subgraphs
 
@@ -53,8 +54,7 @@ def fold_known(model: ModelProto, shapes: Mapping[str, Sequence[Size]], types: M
     kept = [node for node in model.graph.node if not folding.fold(node)]
     if len(kept) == len(model.graph.node):
         return False
-    del model.graph.node[:]
-    model.graph.node.extend(kept)
+    replace_nodes(model, kept)
     model.graph.initializer.extend(folding.stored)
     return True
 

@@ -32,6 +32,11 @@ def drop_dead(model: ModelProto) -> None:
         _replace(graph.initializer, [weight for weight in graph.initializer if weight.name in needed])
 
 
+def replace_nodes(model: ModelProto, nodes: Iterable[NodeProto]) -> None:
+    """Gives the main graph other nodes, which may be some of its own."""
+    _replace(model.graph.node, list(nodes))
+
+
 def bypass(model: ModelProto, is_alias: Callable[[NodeProto], bool]) -> None:
     """Removes nodes whose first output equals their first input, wherever no name of a graph output is lost.
 

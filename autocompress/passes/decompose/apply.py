@@ -15,7 +15,7 @@ from autocompress.errors import RecipeError
 from autocompress.graph.index import GraphIndex
 from autocompress.graph.inference import drop_annotations
 from autocompress.graph.model import copy_model
-from autocompress.graph.rewrite import drop_dead, free_name, tensor_names
+from autocompress.graph.rewrite import drop_dead, free_name, replace_nodes, tensor_names
 from autocompress.passes.decompose.config import DecomposeConfig
 from autocompress.passes.decompose.layers import Layer, decomposable_layers
 from autocompress.passes.decompose.methods import METHODS
@@ -49,8 +49,7 @@ def decompose(model: ModelProto, config: DecomposeConfig, payload: DecomposePayl
             nodes.extend(writer.chain(node, layers[node.name], methods[node.name], payload.factors[node.name]))
         else:
             nodes.append(node)
-    del result.graph.node[:]
-    result.graph.node.extend(nodes)
+    replace_nodes(result, nodes)
     drop_annotations(result)
     drop_dead(result)
     return result

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from autocompress.errors import RecipeError
+from autocompress.passes.config_rows import refuse_unknown
 from autocompress.passes.decompose.methods import METHODS
 
 Rank = int | tuple[int, int]
@@ -50,10 +51,7 @@ class DecomposeConfig:
         Raises:
             RecipeError: on an unknown field or value.
         """
-        known = [f.name for f in fields(cls)]
-        for name in row:
-            if name not in known:
-                raise RecipeError(f"decompose step: unknown field {name!r}; it must be one of {', '.join(known)}")
+        refuse_unknown(cls, row, "decompose")
         layers = row.get("layers", [])
         if not isinstance(layers, (list, tuple)) or not all(
             isinstance(r, (list, tuple)) and len(r) == 3 for r in layers

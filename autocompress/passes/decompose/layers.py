@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,13 +10,10 @@ import numpy.typing as npt
 from onnx import ModelProto, NodeProto, TensorProto
 
 from autocompress.graph.index import GraphIndex, attribute
-from autocompress.graph.tensors import dtype_name
-from autocompress.graph.walk import is_standard
+from autocompress.passes.weighted_layers import sorted_out, weight_obstacle
 
 DoubleArray = npt.NDArray[np.float64]
 
-MATRIX_OPS = frozenset({"Gemm", "MatMul"})
-MULTIPLYING = MATRIX_OPS | {"Conv", "ConvTranspose"}
 _FLOATS = frozenset({TensorProto.FLOAT, TensorProto.DOUBLE})
 
 
@@ -61,18 +57,7 @@ def decomposable_layers(model: ModelProto) -> tuple[dict[str, Layer], dict[str, 
         Node name -> layer, in graph order; and node name -> why it is left alone, for the other nodes that multiply
         matrices or kernels.
     """
-    index = GraphIndex(model)
-    layers: dict[str, Layer] = {}
-    left_alone: dict[str, str] = {}
-    for node in model.graph.node:
-        if node.op_type not in MULTIPLYING or not is_standard(node.domain):
-            continue
-        reason = _obstacle(node, index)
-        if reason:
-            left_alone[node.name] = reason
-        else:
-            layers[node.name] = _layer(node, index)
-    return layers, left_alone
+    return sorted_out(model, _obstacle, _layer)
 
 
 def kernel_of(layer: Layer, index: GraphIndex) -> DoubleArray:
@@ -85,32 +70,6 @@ def singular_values(matrix: DoubleArray) -> DoubleArray:
     """Falling, one per dimension of the smaller side."""
     values: DoubleArray = np.linalg.svd(matrix, compute_uv=False).astype(np.float64)
     return values
-
-
-def weight_obstacle(node: NodeProto, index: GraphIndex, kinds: Collection[int]) -> str:
-    """Why the weight of a layer cannot be changed for that layer alone; "" where it can.
-
-    Args:
-        node: a Gemm, MatMul or convolution.
-        index: of its graph.
-        kinds: ONNX element types that a weight may have.
-    """
-    name = node.input[1]
-    weight = index.initializers.get(name)
-    if weight is None:
-        return "its weight is computed in the graph"
-    if index.is_constant(node.input[0]):
-        return "its first operand is constant"
-    readers = index.consumers.get(name, [])
-    if len(readers) != 1 or list(readers[0].input).count(name) != 1 or name in index.outputs:
-        return "its weight is shared"
-    if weight.data_type not in kinds:
-        return f"its weight is stored as {dtype_name(weight.data_type)}"
-    if node.op_type in MATRIX_OPS and (len(weight.dims) != 2 or attribute(node, "transA", 0)):
-        return "it does not multiply rows by one matrix"
-    if 0 in weight.dims:
-        return "its weight is empty"
-    return "" if np.isfinite(index.weight(name)).all() else "its weight holds NaN or Inf"
 
 
 def _obstacle(node: NodeProto, index: GraphIndex) -> str:

@@ -17,6 +17,7 @@ from onnx import ModelProto
 
 from autocompress.calibration.statistics import Statistics
 from autocompress.errors import ConfigError, RecipeError
+from autocompress.passes.config_rows import refuse_unknown
 from autocompress.passes.equalize.apply import apply_scales
 from autocompress.passes.equalize.bias_absorption import absorb_high_biases
 from autocompress.passes.equalize.changed import changed_channels
@@ -76,10 +77,7 @@ class EqualizeConfig:
         Raises:
             RecipeError: on an unknown field or value.
         """
-        known = [field.name for field in fields(cls)]
-        for name in row:
-            if name not in known:
-                raise RecipeError(f"equalize step: unknown field {name!r}; it must be one of {', '.join(known)}")
+        refuse_unknown(cls, row, "equalize")
         if "kind" not in row:
             raise RecipeError(f"equalize step: kind is missing; it must be one of {', '.join(_FIELDS)}")
         where = row.get("where", ("norm", "layer"))

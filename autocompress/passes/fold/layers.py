@@ -11,6 +11,7 @@ import numpy as np
 from onnx import ModelProto, NodeProto, numpy_helper
 
 from autocompress.graph.index import attribute
+from autocompress.graph.rewrite import replace_nodes
 from autocompress.graph.walk import is_standard
 from autocompress.passes.fold.affine import FLOATS, Affine, FloatArray, affine_of
 from autocompress.passes.fold.stored_weights import StoredWeights
@@ -30,9 +31,7 @@ def absorb_affine(model: ModelProto) -> int:
             while folding.absorb_next(node):
                 pass
     if folding.removed:
-        kept = [node for node in model.graph.node if node.name not in folding.removed]
-        del model.graph.node[:]
-        model.graph.node.extend(kept)
+        replace_nodes(model, [node for node in model.graph.node if node.name not in folding.removed])
     return len(folding.removed)
 
 

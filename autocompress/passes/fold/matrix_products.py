@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 from onnx import ModelProto, NodeProto
 
+from autocompress.graph.rewrite import replace_nodes
 from autocompress.graph.walk import is_standard
 from autocompress.passes.fold.affine import FLOATS, FloatArray
 from autocompress.passes.fold.stored_weights import StoredWeights
@@ -29,9 +30,7 @@ def absorb_after_products(model: ModelProto) -> int:
             while folding.absorb_next(node):
                 pass
     if folding.removed:
-        kept = [node for node in model.graph.node if node.name not in folding.removed]
-        del model.graph.node[:]
-        model.graph.node.extend(kept)
+        replace_nodes(model, [node for node in model.graph.node if node.name not in folding.removed])
     return len(folding.removed)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from onnx import ModelProto, NodeProto, helper
 
 from autocompress.graph.index import GraphIndex
-from autocompress.graph.rewrite import free_name
+from autocompress.graph.rewrite import free_name, replace_nodes
 from autocompress.graph.walk import is_standard
 from autocompress.passes.fold.stored_weights import StoredWeights
 
@@ -74,8 +74,7 @@ def write_sum(model: ModelProto, total: Sum, conv: NodeProto, rest: Sequence[str
             kept.extend(nodes)
         elif node.name not in gone:
             kept.append(node)
-    del model.graph.node[:]
-    model.graph.node.extend(kept)
+    replace_nodes(model, kept)
 
 
 def _adds(node: NodeProto) -> bool:

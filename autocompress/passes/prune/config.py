@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from autocompress.errors import RecipeError
+from autocompress.passes.config_rows import refuse_unknown, with_pairs
 from autocompress.passes.prune.criteria import CRITERIA
 
 
@@ -54,11 +55,5 @@ class PruneConfig:
         Raises:
             RecipeError: on an unknown field or value.
         """
-        known = [f.name for f in fields(cls)]
-        for name in row:
-            if name not in known:
-                raise RecipeError(f"prune step: unknown field {name!r}; it must be one of {', '.join(known)}")
-        ratios = row.get("ratios", {})
-        if not isinstance(ratios, Mapping):
-            raise RecipeError(f"prune step: ratios is {ratios!r}; it must map group names to numbers")
-        return cls(**{**row, "ratios": tuple(ratios.items())})
+        refuse_unknown(cls, row, "prune")
+        return cls(**with_pairs(row, "ratios", "prune", "group names to numbers"))

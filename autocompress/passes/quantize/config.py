@@ -8,6 +8,7 @@ from typing import Any
 
 from autocompress.calibration.ranges import ALGORITHMS
 from autocompress.errors import RecipeError
+from autocompress.passes.config_rows import refuse_unknown, with_pairs
 from autocompress.passes.quantize.precisions import INT8, PRECISIONS
 
 
@@ -94,14 +95,8 @@ class QuantizeConfig:
         Raises:
             RecipeError: on an unknown field or value.
         """
-        known = [f.name for f in fields(cls)]
-        for name in row:
-            if name not in known:
-                raise RecipeError(f"quantize step: unknown field {name!r}; it must be one of {', '.join(known)}")
-        exceptions = row.get("exceptions", {})
-        if not isinstance(exceptions, Mapping):
-            raise RecipeError(f"quantize step: exceptions is {exceptions!r}; it must map unit names to precisions")
-        return cls(**{**row, "exceptions": tuple(exceptions.items())})
+        refuse_unknown(cls, row, "quantize")
+        return cls(**with_pairs(row, "exceptions", "quantize", "unit names to precisions"))
 
 
 _ALLOWED: dict[str, tuple[object, ...]] = {

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from autocompress.graph.rewrite import free_name, tensor_names
+from autocompress.graph.rewrite import free_name, replace_nodes, tensor_names
 
 _SMALLEST_HALF_ELEMENTS = 64  # a shorter weight would gain less than its Cast takes
 _LARGEST_HALF = float(np.finfo(np.float16).max)
@@ -78,6 +78,4 @@ def _halves(values: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> bytes:
 
 
 def _put_first(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> None:
-    kept = list(model.graph.node)
-    del model.graph.node[:]
-    model.graph.node.extend([*nodes, *kept])
+    replace_nodes(model, [*nodes, *model.graph.node])

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from autocompress.errors import RecipeError
+from autocompress.passes.config_rows import refuse_unknown
 
 ADAROUND = "adaround"
 GPTQ = "gptq"
@@ -86,10 +87,7 @@ class ReconstructConfig:
         Raises:
             RecipeError: on an unknown field or value.
         """
-        known = [field.name for field in fields(cls)]
-        for name in row:
-            if name not in known:
-                raise RecipeError(f"reconstruct step: unknown field {name!r}; it must be one of {', '.join(known)}")
+        refuse_unknown(cls, row, "reconstruct")
         return cls(**row)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from autocompress.errors import RecipeError
+from autocompress.passes.config_rows import refuse_unknown
 
 LEVELS = ("none", "closed_form", "light", "full")
 DISTILLATIONS = ("end_to_end", "block_wise", "layer_wise")
@@ -113,10 +114,7 @@ class RecoverConfig:
         Raises:
             RecipeError: on an unknown field or value.
         """
-        known = [f.name for f in fields(cls)]
-        for name in row:
-            if name not in known:
-                raise RecipeError(f"recover step: unknown field {name!r}; it must be one of {', '.join(known)}")
+        refuse_unknown(cls, row, "recover")
         features = row.get("features")
         if features is not None and (isinstance(features, str) or not all(isinstance(name, str) for name in features)):
             raise _wrong("features", features, "a list of tensor names")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from autocompress.errors import RecipeError
+from autocompress.passes.config_rows import refuse_unknown, with_pairs
 from autocompress.passes.sparsify.pattern import Share, parse
 
 MAGNITUDE = "magnitude"
@@ -76,11 +77,5 @@ class SparsifyConfig:
         Raises:
             RecipeError: on an unknown field or value.
         """
-        known = [f.name for f in fields(cls)]
-        for name in row:
-            if name not in known:
-                raise RecipeError(f"sparsify step: unknown field {name!r}; it must be one of {', '.join(known)}")
-        layers = row.get("layers", {})
-        if not isinstance(layers, Mapping):
-            raise RecipeError(f"sparsify step: layers is {layers!r}; it must map node names to patterns")
-        return cls(**{**row, "layers": tuple(layers.items())})
+        refuse_unknown(cls, row, "sparsify")
+        return cls(**with_pairs(row, "layers", "sparsify", "node names to patterns"))

@@ -8,10 +8,9 @@ import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto
 
 from autocompress.graph.index import GraphIndex
-from autocompress.graph.walk import is_standard
-from autocompress.passes.decompose.layers import MULTIPLYING, weight_obstacle
 from autocompress.passes.equalize.layers import canonical
 from autocompress.passes.equalize.network import DoubleArray
+from autocompress.passes.weighted_layers import sorted_out, weight_obstacle
 
 _FLOATS = frozenset({TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16})
 
@@ -51,16 +50,9 @@ def sparsifiable_layers(model: ModelProto) -> tuple[dict[str, SparseLayer], dict
         Node name -> layer, in graph order; and node name -> why it is left alone, for the other nodes that multiply
         matrices or kernels.
     """
-    index = GraphIndex(model)
-    layers: dict[str, SparseLayer] = {}
-    left_alone: dict[str, str] = {}
-    for node in model.graph.node:
-        if node.op_type not in MULTIPLYING or not is_standard(node.domain):
-            continue
-        reason = weight_obstacle(node, index, _FLOATS)
-        if reason:
-            left_alone[node.name] = reason
-        else:
-            values = np.ascontiguousarray(index.weight(node.input[1]), np.float64)
-            layers[node.name] = SparseLayer(node, node.input[1], values)
-    return layers, left_alone
+    return sorted_out(model, lambda node, index: weight_obstacle(node, index, _FLOATS), _layer)
+
+
+def _layer(node: NodeProto, index: GraphIndex) -> SparseLayer:
+    values = np.ascontiguousarray(index.weight(node.input[1]), np.float64)
+    return SparseLayer(node, node.input[1], values)

@@ -13,10 +13,10 @@ from onnx import ModelProto, NodeProto
 
 from autocompress.graph.index import GraphIndex, attribute
 from autocompress.graph.walk import is_standard
-from autocompress.passes.decompose.layers import MATRIX_OPS, MULTIPLYING
 from autocompress.passes.equalize.layers import canonical
 from autocompress.passes.sparsify.masks import DoubleArray, part_energies
 from autocompress.passes.sparsify.pattern import Share
+from autocompress.passes.weighted_layers import MATRIX_OPS, MULTIPLYING
 
 _PATTERNS = ((2, 4), (1, 4))
 
