@@ -2,6 +2,8 @@
 
     python benchmarks/end_to_end.py --evalset FOLDER [--models mobilenetv2,yolox_nano] [--output results.json]
 
+``--goals structural_goals.yaml -- --search-space combined --recovery light`` asks of each model what stands there.
+
 For every model: prepares what a user would bring, runs ``autocompress run ... --json``, then times and scores the
 emitted ``best.onnx`` against the original with plain ONNX Runtime.  Prints a table; the JSON holds everything.
 """
@@ -19,6 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from evalset_inputs import UserInputs, model_names, prepare, usual_samples
+from goals import Goal, read_goals
 from independent_check import Answers, paired_drop, time_both
 from results import print_table, provenance, write_json
 from watched_process import Finished, run_watched
@@ -27,6 +30,7 @@ HERE = Path(__file__).resolve().parent
 COLUMNS = (
     ("model", "name", "{}"),
     ("exit", "run.exit_code", "{}"),
+    ("asked for", "asked", "{}"),
     ("met", "claimed.target_met", "{}"),
     ("speedup claimed", "claimed.speedup", "{:.2f}x"),
     ("independent", "independent.timing.speedup", "{:.2f}x"),
@@ -44,7 +48,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the benchmark; returns 0 when every run ended with exit code 0 (target met) or 3 (not reachable)."""
     options = _parse(arguments)
     overrides = dict(pair.split("=", 1) for pair in options.model_path)
-    names = options.models.split(",") if options.models else model_names(options.evalset, set(overrides))
+    goals = {} if options.goals is None else read_goals(options.goals)
+    known = [name for name in model_names(options.evalset, set(overrides)) if not goals or name in goals]
+    names = options.models.split(",") if options.models else known
     results: list[dict[str, Any]] = []
     document = {
         **provenance("end_to_end"),
@@ -59,23 +65,25 @@ def main(arguments: list[str] | None = None) -> int:
             source = options.evalset / name
             samples = usual_samples(source) if options.samples is None else options.samples
             brought = prepare(source, Path(folder), model=model, n=samples)
-            print(f"{name}: {brought.metric}, target {options.target_speedup}", file=sys.stderr, flush=True)
-            results.append(_one(brought, Path(folder), options))
+            goal = goals.get(name) or _usual_goal(brought, options)
+            print(f"{name}: {brought.metric}, target {_target(goal)}", file=sys.stderr, flush=True)
+            results.append(_one(brought, goal, Path(folder), options))
         write_json(options.output, document)
     print_table(COLUMNS, results)
     return 0 if all(r["run"]["exit_code"] in (0, 3) for r in results) else 1
 
 
-def _one(inputs: UserInputs, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+def _one(inputs: UserInputs, goal: Goal, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     output = folder / "out"
-    command = _command(inputs, output, options)
+    command = _command(inputs, goal, output, options)
     done = run_watched(command, folder, options.timeout * 2 + 120, _environment())
     summary, problem = _summary(done)
     result: dict[str, Any] = {
         "name": inputs.name,
         "task": inputs.task,
         "metric": inputs.metric,
-        "max_accuracy_drop": _drop_budget(inputs, options),
+        "asked": f"{_target(goal)}, {goal.max_accuracy_drop:g}",
+        "max_accuracy_drop": goal.max_accuracy_drop,
         "published": dict(inputs.published),
         "run": _run_record(done, command, folder),
         "claimed": _claims(summary),
@@ -90,20 +98,26 @@ def _one(inputs: UserInputs, folder: Path, options: argparse.Namespace) -> dict[
     return result
 
 
-def _command(inputs: UserInputs, output: Path, options: argparse.Namespace) -> list[str]:
+def _command(inputs: UserInputs, goal: Goal, output: Path, options: argparse.Namespace) -> list[str]:
     command = [options.autocompress, "run", str(inputs.model), "--data", str(inputs.data), "--metric", inputs.metric]
     command += ["--calibration-data", str(inputs.calibration)]
     if inputs.preprocess is not None:
         command += ["--preprocess", str(inputs.preprocess)]
-    if options.target_speedup != "none":
-        command += ["--target-speedup", options.target_speedup]
-    command += ["--max-accuracy-drop", str(_drop_budget(inputs, options)), "--timeout", f"{options.timeout:g}s"]
+    if goal.speedup is not None:
+        command += ["--target-speedup", _target(goal)]
+    command += ["--max-accuracy-drop", str(goal.max_accuracy_drop), "--timeout", f"{options.timeout:g}s"]
     command += ["--seed", str(options.seed), "--output", str(output), "--storage", str(output.parent / "study.db")]
     return [*command, "--json", *options.extra]
 
 
-def _drop_budget(inputs: UserInputs, options: argparse.Namespace) -> float:
-    return inputs.max_accuracy_drop if options.max_accuracy_drop is None else float(options.max_accuracy_drop)
+def _usual_goal(inputs: UserInputs, options: argparse.Namespace) -> Goal:
+    """What the options ask of every model."""
+    drop = inputs.max_accuracy_drop if options.max_accuracy_drop is None else float(options.max_accuracy_drop)
+    return Goal(drop, None if options.target_speedup == "none" else float(options.target_speedup.rstrip("x")))
+
+
+def _target(goal: Goal) -> str:
+    return "none" if goal.speedup is None else f"{goal.speedup:g}x"
 
 
 def _environment() -> dict[str, str]:
@@ -168,6 +182,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--model-path", action="append", default=[], metavar="NAME=FILE", help="ONNX file kept apart")
     parser.add_argument("--output", type=Path, default=Path("end_to_end.json"))
     parser.add_argument("--target-speedup", default="2x", help="as the command takes it, or 'none'")
+    parser.add_argument("--goals", type=Path, help="YAML of model: {speedup, max_accuracy_drop}; only these run")
     parser.add_argument("--max-accuracy-drop", help="for all models (default: 0.01; 0.1 for decibels)")
     parser.add_argument("--timeout", type=float, default=300.0, help="seconds that each run may take")
     parser.add_argument("--samples", type=int, help="that a run is given (default: all; 1000 sentences); all judge it")

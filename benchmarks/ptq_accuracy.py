@@ -18,12 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from evalset_inputs import model_names, prepare
+from goals import goal_for, read_goals
 from ptq_methods.case import Case, Method, NotInstalled, make_case
-from ptq_methods.goals import goal_for, read_goals
 from ptq_methods.judging import Judge
 from ptq_methods.listing import METHODS, TOOLS
 from ptq_methods.table import COLUMNS, markdown, shown_intervals
 from results import print_table, provenance, write_json
+
+GOALS = Path(__file__).with_name("ptq_goals.yaml")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -54,7 +56,7 @@ def _case(name: str, model: Path | None, folder: Path, options: argparse.Namespa
     return make_case(
         source,
         folder,
-        goal_for(name, read_goals(), usual_drop),
+        goal_for(name, read_goals(GOALS), usual_drop),
         model=model,
         calibration_samples=options.samples,
         samples=options.judged,

@@ -11,7 +11,7 @@ import numpy as np
 from evalset_inputs import Arrays, UserInputs, feeds, prepare, save_arrays, usual_samples
 from independent_check import plain_session
 
-from ptq_methods.goals import Goal
+from goals import Goal
 
 
 class NotInstalled(Exception):

@@ -81,6 +81,20 @@ def test_end_to_end_sets_claims_beside_the_second_opinion(evalset: Path, tmp_pat
     assert not any(str(tmp_path) in part for part in result["run"]["command"] if "evalset" not in part)
 
 
+def test_goals_of_a_file_are_asked_of_their_models_alone(evalset: Path, tmp_path: Path) -> None:
+    goals = tmp_path / "goals.yaml"
+    goals.write_text("tiny: {speedup: 2.6, max_accuracy_drop: 0.02}")
+    result = _run(evalset, tmp_path, KEEPS_THE_CONTRACT, extra=["--goals", str(goals)])
+    command = result["run"]["command"]
+    assert command[command.index("--target-speedup") + 1] == "2.6x"
+    assert command[command.index("--max-accuracy-drop") + 1] == "0.02"
+    assert result["asked"] == "2.6x, 0.02"
+    goals.write_text("another: {max_accuracy_drop: 0.02}")
+    output = tmp_path / "none.json"
+    assert end_to_end.main(["--evalset", str(evalset), "--output", str(output), "--goals", str(goals)]) == 0
+    assert json.loads(output.read_text())["results"] == []
+
+
 def test_end_to_end_names_what_went_wrong(evalset: Path, tmp_path: Path) -> None:
     result = _run(evalset, tmp_path, "print('not', 'JSON'); sys.exit('the last words')", code=1)
     assert result["run"]["exit_code"] == 1

@@ -6,12 +6,13 @@ import json
 import sys
 from pathlib import Path
 
+import goals
 import numpy as np
 import ptq_accuracy
 import pytest
 from evalset_inputs import prepare
+from goals import Goal, goal_for, read_goals
 from ptq_methods.case import Built, Case, Method, make_case
-from ptq_methods.goals import Goal, goal_for, read_goals
 from ptq_methods.judging import Judge, bootstrap_draws
 from ptq_methods.listing import METHODS, TOOLS
 from ptq_methods.search_run import SearchFailed, build_by_search
@@ -114,5 +115,7 @@ def test_a_judge_finds_no_difference_between_a_model_and_itself(evalset: Path, t
 def test_rows_are_listed_once_and_goals_are_read() -> None:
     assert len({(m.tool, m.name) for m in METHODS}) == len(METHODS)
     assert TOOLS == ("ours", "onnxruntime", "nncf", "aimet")
-    assert read_goals()["mobilenetv2"] == Goal(0.003, 2.0)
+    folder = Path(goals.__file__).parent
+    assert read_goals(folder / "ptq_goals.yaml")["mobilenetv2"] == Goal(0.003, 2.0)
+    assert read_goals(folder / "structural_goals.yaml")["cifar_resnet20"] == Goal(0.01, 3.0)
     assert goal_for("unheard of", {}, 0.01) == Goal(0.01, 2.0)

@@ -1,11 +1,9 @@
-"""What is asked of each model: goals that a quantized model should reach, from ``ptq_goals.yaml``."""
+"""What is asked of each model, from a file: ``ptq_goals.yaml`` or ``structural_goals.yaml``."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-
-FILE = Path(__file__).parents[1] / "ptq_goals.yaml"
 
 
 @dataclass(frozen=True)
@@ -21,7 +19,7 @@ class Goal:
     speedup: float | None = None
 
 
-def read_goals(file: Path = FILE) -> dict[str, Goal]:
+def read_goals(file: Path) -> dict[str, Goal]:
     """Model name -> goal.
 
     Raises:
