@@ -1,148 +1,157 @@
-"""How much of what masking channels costs comes back without labels, and in what time.
+"""What pruning without recovery costs, and what label-free recovery brings back, in what time and memory.
 
-    python benchmarks/recovery.py FOLDER [--ratio 0.375] [--level full] [--deadline 150] [--threads 1]
+    python benchmarks/recovery.py FOLDER --ratio 0.375 --levels closed_form light --samples 128 256 512 1500
 
-FOLDER holds ``model.onnx`` (a classifier), ``calib.npz``, ``eval.npz`` (with labels) and ``meta.json`` (scale and bias
-per channel).  The inner channels of each block, those between two convolutions, with the smallest L2 norms are set to
-zero.  Training sees the calibration images and those of the first third of the evaluation, both without labels; hit
-rates are of the other two thirds.
+FOLDER is one of an evaluation set (see the README beside this file).  In every group of coupled channels of at most
+three layers (the inner channels of blocks, neurons, attention heads), those with the smallest norms leave the model.
+Recovery sees calibration samples, and where more are asked for those of the first third of the evaluation, without
+labels; scores are of the other two thirds, by plain ONNX Runtime.  Every recovery runs in a process of its own; its
+memory is compared with that of a process that only runs the original on the same samples.
+
+Prints JSON: the curve of the score against unlabelled samples, and how three claims came out: the closed form takes
+seconds, light recovery at most ten minutes, and memory stays within three times that of plain inference plus the state
+of the optimizer.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import time
-from collections.abc import Iterator
-from dataclasses import replace
+import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import onnx
-import onnxruntime
-import torch
+from evalset_inputs import Arrays, UserInputs, feeds, prepare, save_arrays
+from independent_check import Answers, paired_drop
+from recovery_worker import INFERENCE
+from results import provenance
+from watched_process import Finished, run_watched
 
-from autocompress.graph.index import GraphIndex
-from autocompress.graph.model import load_model
-from autocompress.graph.normalize import normalize
-from autocompress.graph.torch_execution.weights import with_weights
-from autocompress.passes.fold import fold
-from autocompress.passes.recover import RecoverConfig, recover, resolve
+from autocompress.graph.channels import analyse_channels
+from autocompress.graph.model import load_model, save_model
+from autocompress.passes.prune import PruneConfig, prune, resolve
+from autocompress.recipe.builder import prepare as prepare_model
 
-Images = npt.NDArray[np.float32]
-
-
-class Lines:
-    """Prints the progress of a recovery, one line per evaluation."""
-
-    def __init__(self) -> None:
-        self._start = time.monotonic()
-
-    def stage(self, name: str, total: int | None = None, limit_s: float | None = None) -> None:
-        """Prints a stage."""
-        self.detail(f"{name} ({total} steps, {limit_s} s)")
-
-    def advance(self, n: int = 1) -> None:
-        """Does nothing."""
-
-    def detail(self, text: str) -> None:
-        """Prints a line."""
-        print(f"{time.monotonic() - self._start:7.1f} s  {text}", flush=True)
-
-    best = detail
-    notice = detail
+_WORKER = Path(__file__).with_name("recovery_worker.py")
+_MOST_LAYERS = 3  # of a group that is pruned; residual streams have more
+_LIGHT_LIMIT_S = 600.0
+_CLOSED_LIMIT_S = 30.0
+_MEMORY_FACTOR = 3.0
 
 
-def masked(model: onnx.ModelProto, ratio: float) -> onnx.ModelProto:
-    """Zeros the weakest output channels of every convolution that only another convolution reads."""
-    index = GraphIndex(model)
-    arrays: dict[str, npt.NDArray[Any]] = {}
-    for node in model.graph.node:
-        reader = index.sole_consumer(node.output[0])
-        if node.op_type != "Conv" or reader is None:
-            continue
-        if reader.op_type in ("Relu", "Clip"):
-            reader = index.sole_consumer(reader.output[0])
-        if reader is None or reader.op_type != "Conv":
-            continue
-        weight, bias = index.weight(node.input[1]).copy(), index.weight(node.input[2]).copy()
-        norms = np.sqrt((weight.reshape(len(weight), -1).astype(np.float64) ** 2).sum(1))
-        weakest = np.argsort(norms)[: round(ratio * len(norms))]
-        weight[weakest], bias[weakest] = 0, 0
-        arrays.update({node.input[1]: weight, node.input[2]: bias})
-    return with_weights(model, arrays)
+def main(arguments: list[str] | None = None) -> int:
+    """Measures one model and prints the document; returns 0."""
+    options = _parse(arguments)
+    with tempfile.TemporaryDirectory(prefix="recovery-") as folder:
+        inputs = prepare(options.folder, Path(folder), model=options.model_path, n=options.n)
+        document = {**provenance("recovery"), **_measure(inputs, Path(folder), options)}
+    print(json.dumps(document, indent=2))
+    return 0
 
 
-def hit_rate(model: onnx.ModelProto, images: Images, labels: npt.NDArray[np.int64]) -> float:
-    """Top-1 in percent."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    hits = 0
-    for start in range(0, len(images), 64):
-        scores = session.run(None, {name: images[start : start + 64]})[0]
-        hits += int((scores.argmax(1) == labels[start : start + 64]).sum())
-    return 100.0 * hits / len(images)
+def _measure(inputs: UserInputs, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    judged = _write_models_and_samples(inputs, folder, options)
+    before = Answers(folder / "teacher.onnx", inputs, options.threads).score(judged)
+    damaged = Answers(folder / "student.onnx", inputs, options.threads).score(judged)
+    most = max(options.samples)
+    inference, _ = _run(folder, [INFERENCE, most], options)
+    curve = []
+    for samples in sorted(options.samples):
+        for level in options.levels:
+            done, told = _run(folder, [level, samples], options)
+            after = Answers(folder / "recovered.onnx", inputs, options.threads).score(judged)
+            row = {"level": level, "samples": min(samples, told["samples"]), **paired_drop(before, after), **told}
+            curve.append({**row, "peak_megabytes": done.peak_process_rss_bytes / 1e6})
+            print(f"{level}, {row['samples']} samples: {after.value:.4f}, {told['seconds']:.0f} s", file=sys.stderr)
+    return {
+        "model": inputs.name,
+        "metric": inputs.metric,
+        "threads": options.threads,
+        "ratio": options.ratio,
+        "original": before.value,
+        "pruned": damaged.value,
+        "inference_megabytes": inference.peak_process_rss_bytes / 1e6,
+        "curve": curve,
+        "claims": _claims(curve, inference.peak_process_rss_bytes / 1e6),
+    }
 
 
-def images_of(path: Path, meta: dict[str, Any], name: str) -> Images:
-    """Preprocessed images of one file."""
-    preprocess = meta["preprocess"]
-    scale, bias = (np.asarray(preprocess[key], np.float32).reshape(1, -1, 1, 1) for key in ("scale", "bias"))
-    raw = np.load(path)[name].astype(np.float32)
-    images: Images = raw * scale + bias
-    return images
+def _claims(curve: list[dict[str, Any]], inference_megabytes: float) -> dict[str, Any]:
+    """What was promised, with the worst figure of each; None where nothing was measured for it."""
+    seconds = {
+        level: max((row["seconds"] for row in curve if row["level"] == level), default=None)
+        for level in ("closed_form", "light")
+    }
+    factors = [(row["peak_megabytes"] - row["optimizer_bytes"] / 1e6) / inference_megabytes for row in curve]
+    limits = {"closed_form": _CLOSED_LIMIT_S, "light": _LIGHT_LIMIT_S}
+    return {
+        **{f"{level}_seconds": took for level, took in seconds.items()},
+        **{f"{level}_in_time": None if took is None else took <= limits[level] for level, took in seconds.items()},
+        "memory_factor": max(factors, default=None),
+        "memory_within_limit": all(factor <= _MEMORY_FACTOR for factor in factors),
+    }
 
 
-def main() -> None:
-    """Masks, recovers, and prints a line of JSON."""
+def _write_models_and_samples(inputs: UserInputs, folder: Path, options: argparse.Namespace) -> Any:
+    """Writes what workers read and returns the positions of the samples that judge."""
+    teacher = prepare_model(load_model(inputs.model))
+    names = [value.name for value in teacher.graph.input]
+    unlabelled = feeds(inputs, inputs.calibration, names)
+    labelled = feeds(inputs, inputs.data, names)
+    total = len(next(iter(labelled.values())))
+    missing = max(options.samples) - len(next(iter(unlabelled.values())))
+    seen = min(max(missing, 0), total // 3)
+    alike = all(array.shape[1:] == labelled[name].shape[1:] for name, array in unlabelled.items())
+    if seen and alike:
+        samples = {name: np.concatenate([array, labelled[name][:seen]]) for name, array in unlabelled.items()}
+    else:
+        samples = unlabelled
+    save_arrays(folder / "samples.npz", {name: array[: max(options.samples)] for name, array in samples.items()})
+    save_model(teacher, folder / "teacher.onnx")
+    save_model(_pruned(teacher, samples, options), folder / "student.onnx")
+    return np.arange(total // 3, total)
+
+
+def _pruned(model: Any, samples: Arrays, options: argparse.Namespace) -> Any:
+    analysis = analyse_channels(model)
+    inner = [group for group in analysis.groups if len(group.layers) <= _MOST_LAYERS]
+    config = PruneConfig(tuple((group.name, options.ratio) for group in inner), criterion=options.criterion)
+    few = {name: array[:32] for name, array in samples.items()}
+    return prune(model, config, resolve(model, config, lambda: iter([few])), analysis)
+
+
+def _run(folder: Path, what: list[Any], options: argparse.Namespace) -> tuple[Finished, dict[str, Any]]:
+    level, samples = what
+    command = [sys.executable, str(_WORKER), str(folder), "--level", level, "--samples", str(samples)]
+    command += ["--threads", str(options.threads)]
+    if options.deadline is not None:
+        command += ["--deadline", str(options.deadline)]
+    for text in options.set:
+        command += ["--set", text]
+    done = run_watched(command, folder, options.limit)
+    if done.exit_code != 0:
+        raise SystemExit(f"{level} with {samples} samples failed: {done.stderr.strip()[-500:]}")
+    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return done, told
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--ratio", type=float, default=0.375)
-    parser.add_argument("--level", default="full")
-    parser.add_argument("--deadline", type=float, default=150.0)
+    parser.add_argument("--model-path", type=Path, help="where the folder has no model.onnx")
+    parser.add_argument("--ratio", type=float, default=0.375, help="of the channels of each group that leave")
+    parser.add_argument("--criterion", default="l2")
+    parser.add_argument("--levels", nargs="+", default=["closed_form", "light"])
+    parser.add_argument("--samples", nargs="+", type=int, default=[128, 256, 512, 1500])
+    parser.add_argument("--n", type=int, help="leading evaluation samples to use; all unless given")
+    parser.add_argument("--deadline", type=float, help="seconds that a training may take; none unless given")
+    parser.add_argument("--limit", type=float, default=3600.0, help="seconds after which a worker is ended")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="of RecoverConfig, as JSON")
-    given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    meta = json.loads((given.folder / "meta.json").read_text())
-    teacher = fold(normalize(load_model(given.folder / "model.onnx")))
-    student = masked(teacher, given.ratio)
-    name = teacher.graph.input[0].name
-    images = images_of(given.folder / "eval.npz", meta, name)
-    labels = np.load(given.folder / "eval.npz")["y"]
-    seen = len(images) // 3
-    unlabelled = np.concatenate([images_of(given.folder / "calib.npz", meta, name), images[:seen]])
-
-    def batches() -> Iterator[dict[str, Images]]:
-        for start in range(0, len(unlabelled), 64):
-            yield {name: unlabelled[start : start + 64]}
-
-    config = replace(
-        RecoverConfig(level=given.level),
-        **{key: json.loads(value) for key, value in (text.split("=", 1) for text in given.set)},
-    )
-    cpu = time.process_time()
-    payload = resolve(student, teacher, config, batches, progress=Lines(), deadline_s=given.deadline)
-    cpu = time.process_time() - cpu
-    recovered = recover(student, config, payload)
-    rates = [hit_rate(model, images[seen:], labels[seen:]) for model in (teacher, student, recovered)]
-    print(
-        json.dumps(
-            {
-                "samples": len(unlabelled),
-                "original": rates[0],
-                "masked": rates[1],
-                "recovered": rates[2],
-                "cpu_seconds": round(cpu, 1),
-                **{key: value for key, value in payload.history.items() if key != "reconstructed_layers"},
-            }
-        )
-    )
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

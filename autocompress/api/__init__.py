@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from autocompress.api.apply import apply_recipe
     from autocompress.api.compression import RunResult, compress
     from autocompress.api.diagnose import doctor
-    from autocompress.api.latency import estimate, inspect, measure
+    from autocompress.api.inspection import inspect
+    from autocompress.api.latency import estimate, measure
     from autocompress.api.layers import sensitivity
     from autocompress.api.profiling import profile
     from autocompress.api.reporting import report
@@ -24,7 +25,7 @@ _MODULES = {
     "compress": "compression",
     "doctor": "diagnose",
     "estimate": "latency",
-    "inspect": "latency",
+    "inspect": "inspection",
     "measure": "latency",
     "profile": "profiling",
     "report": "reporting",

@@ -9,15 +9,17 @@ from typing import Any
 import onnx
 
 from autocompress.data import data_spec, open_source, split_samples
-from autocompress.graph.model import input_specs, load_model, model_bytes, save_model, size_bytes
+from autocompress.graph.model import briefly_loadable, input_specs, load_model, save_model, size_bytes
+from autocompress.graph.normalize import normalize
 from autocompress.recipe.builder import apply_recipe as apply_frozen
 from autocompress.recipe.builder import builder_for
 from autocompress.recipe.calibration import CalibrationSamples
+from autocompress.recipe.class_labels import class_labels
 from autocompress.recipe.files import read_recipe
 from autocompress.recipe.freezer import Freezer
 from autocompress.recipe.recipe import FrozenRecipe
 from autocompress.runtimes import get_runtime
-from autocompress.runtimes.protocol import SessionOptions
+from autocompress.runtimes.protocol import Runtime, Session, SessionOptions
 
 
 def apply_recipe(
@@ -27,6 +29,7 @@ def apply_recipe(
     *,
     data: Any = None,
     preprocess: str | Path | None = None,
+    simulate: bool = False,
 ) -> dict[str, Any]:
     """Applies a recipe and writes the candidate.
 
@@ -36,6 +39,7 @@ def apply_recipe(
         output: where the candidate is written.
         data: samples, needed only by recipes that carry no ranges.
         preprocess: how samples become inputs.
+        simulate: writes the candidate in floating point instead, rounding as its integers do.
 
     Returns:
         ``model``, ``size_bytes``, ``sha256`` and ``steps``.
@@ -46,9 +50,9 @@ def apply_recipe(
     frozen = read_recipe(recipe)
     loaded = load_model(model)
     if frozen.missing and data is not None:
-        candidate = _learnt(frozen, loaded, data, preprocess)
+        candidate = _learnt(frozen, loaded, data, preprocess, simulate)
     else:
-        candidate = apply_frozen(frozen, loaded)
+        candidate = apply_frozen(frozen, loaded, simulate=simulate)
     path = save_model(candidate, output, source=Path(model))
     return {
         "model": str(path),
@@ -67,7 +71,9 @@ def candidate_of(recipe: str | Path, model: str | Path) -> onnx.ModelProto:
     return apply_frozen(read_recipe(recipe), load_model(model))
 
 
-def _learnt(frozen: FrozenRecipe, model: onnx.ModelProto, data: Any, preprocess: str | Path | None) -> onnx.ModelProto:
+def _learnt(
+    frozen: FrozenRecipe, model: onnx.ModelProto, data: Any, preprocess: str | Path | None, simulate: bool
+) -> onnx.ModelProto:
     """The candidate, with what the recipe does not carry found from samples."""
     builder = builder_for(frozen, model)
     inputs = input_specs(model)
@@ -76,8 +82,17 @@ def _learnt(frozen: FrozenRecipe, model: onnx.ModelProto, data: Any, preprocess:
     try:
         chosen = split_samples(len(source), 0, separate_calibration=len(source)).calibration
         samples = CalibrationSamples(
-            lambda m: engine.load(model_bytes(m), SessionOptions()), lambda: source, chosen.tolist()
+            lambda m: _loaded(engine, m),
+            lambda: source,
+            chosen.tolist(),
+            labels_of=lambda indices: class_labels(source, indices),
         )
-        return builder.build(Freezer(builder, samples, known=frozen).freeze(frozen.recipe))
+        freezer = Freezer(builder, samples, known=frozen, unfolded=lambda: normalize(model))
+        return builder.build(freezer.freeze(frozen.recipe), simulate=simulate)
     finally:
         source.close()
+
+
+def _loaded(engine: Runtime, model: onnx.ModelProto) -> Session:
+    with briefly_loadable(model) as given:
+        return engine.load(given, SessionOptions())

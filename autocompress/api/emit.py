@@ -17,10 +17,11 @@ import onnx
 from autocompress.api.opening import BEST_MODEL, OpenRun
 from autocompress.api.operators import operator_records
 from autocompress.api.parameters import emitted_parameters
+from autocompress.api.run_structure import run_structure
 from autocompress.api.summary import make_summary
 from autocompress.errors import StorageError
 from autocompress.files import write_bytes, write_text
-from autocompress.graph.model import copy_model_file, model_bytes, save_model
+from autocompress.graph.model import copy_model_file, loadable, save_model
 from autocompress.passes.quantize import FP32
 from autocompress.recipe.files import RECIPE, RECIPE_ARRAYS, write_recipe
 from autocompress.recipe.freezer import Freezer
@@ -56,7 +57,9 @@ def emit(run: OpenRun, outcome: Outcome) -> Emission:
     _write_model(run, outcome.best, made)
     _estimate_verified(run)
     _record_details(run, outcome.best)
+    best = None if outcome.best is None else outcome.best.recipe
     summary = make_summary(run, outcome) | {"parameters": emitted_parameters(run, made / BEST_MODEL)}
+    summary |= run_structure(run, best, made / BEST_MODEL)
     status = "interrupted" if run.state.interrupted else "complete"
     run.store.finish_study(run.name, status=status, stop_reason=outcome.reason, summary=summary)  # type: ignore[arg-type]
     write_report(run.store.load(run.name), summary, ("html", "png", "csv"), made)
@@ -111,7 +114,9 @@ def _write_model(run: OpenRun, best: Trial | None, folder: Path) -> None:
 def _write_unchanged(model: onnx.ModelProto, source: Path | None, target: Path) -> None:
     """The very bytes that came in, with their external data; else the model as it was given from Python."""
     if source is None:
-        write_bytes(target, model_bytes(model))
+        given = loadable(model, target)
+        if isinstance(given, bytes):
+            write_bytes(target, given)
     else:
         copy_model_file(source, target)
 
@@ -192,4 +197,5 @@ def baseline_document(state: SearchState) -> dict[str, Any]:
         "latency_estimate_ms": None if estimate is None else estimate.latency_ms,
         "latency_estimate_interval90_ms": None if estimate is None else estimate.interval90_ms.to_list(),
         "size_bytes": measured.size_bytes,
+        "deflate_bytes": measured.deflate_bytes,
     }

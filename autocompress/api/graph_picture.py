@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from autocompress.latency.families import family_of
 from autocompress.latency.roofline import is_integer
 from autocompress.passes.quantize import Unit
 from autocompress.report.graph_picture import Box, graph_svg
+from autocompress.report.structure import LayerFacts, LayerPair
 from autocompress.report.wording import milliseconds
 from autocompress.runtimes.protocol import ExecutedOp
 from autocompress.search.attribution import attribute_ops
@@ -22,9 +24,23 @@ if TYPE_CHECKING:
     from autocompress.latency.estimator import OpPrice
 
 _FOUR_BITS = ("int4", "uint4")
-_MORE_ZEROS = 0.01
 _MICROSECONDS = 1000.0
 _BLOCK = 16
+
+
+@dataclass(frozen=True)
+class Original:
+    """The model that a drawn one was made from.
+
+    Attributes:
+        ops: as executed.
+        units: of its operators.
+        pairs: its layers beside those of the drawn model.
+    """
+
+    ops: Sequence[ExecutedOp]
+    units: Sequence[Unit]
+    pairs: Sequence[LayerPair]
 
 
 def write_graph_picture(
@@ -32,7 +48,9 @@ def write_graph_picture(
     title: str,
     ops: Sequence[ExecutedOp],
     prices: Sequence[OpPrice],
-    against: tuple[Sequence[ExecutedOp], Sequence[Unit]] | None = None,
+    owners: Sequence[LayerFacts | None],
+    zeros: Sequence[float],
+    original: Original | None = None,
 ) -> None:
     """Draws a model as the runtime executes it.
 
@@ -41,7 +59,9 @@ def write_graph_picture(
         title: stands above the picture.
         ops: in execution order.
         prices: of the operators.
-        against: operators and units of the model that this one was made from; what differs is marked.
+        owners: the layer of each.
+        zeros: share of zeros in the weight of each.
+        original: what this model was made from; what differs is marked.
 
     Raises:
         ConfigError: when the file is not to be an .svg.
@@ -49,21 +69,28 @@ def write_graph_picture(
     """
     if path.suffix.lower() != ".svg":
         raise ConfigError(f"the picture {path} must be an .svg file; give a name that ends in .svg")
-    changes = {} if against is None else _changes(ops, *against)
+    changes: dict[int, list[str]] = {} if original is None else _changes(ops, owners, original)
     writers = {name: i for i, op in enumerate(ops) for name in op.writes}
     total_us = sum(price.latency_us for price in prices) or 1.0
     boxes = []
-    for i, (op, price) in enumerate(zip(ops, prices, strict=True)):
+    for i, (op, price, share) in enumerate(zip(ops, prices, zeros, strict=True)):
         earlier = [writers[name] for name in op.reads if name in writers]
         reads = tuple(sorted({source for source in earlier if source < i}))
-        boxes.append(_box(op, price, price.latency_us / total_us, changes.get(i), reads))
+        boxes.append(_box(op, price, share, price.latency_us / total_us, tuple(changes.get(i, ())), reads))
     try:
         write_text(path, graph_svg(title, boxes))
     except OSError as error:
         raise StorageError(f"{path} cannot be written ({error.strerror}); give another --graph") from error
 
 
-def _box(op: ExecutedOp, price: OpPrice, share: float, changed: str | None, reads: tuple[int, ...]) -> Box:
+def _box(
+    op: ExecutedOp,
+    price: OpPrice,
+    zeros: float,
+    share: float,
+    changes: tuple[str, ...],
+    reads: tuple[int, ...],
+) -> Box:
     name = op.sources[0] if op.sources else op.name
     spent = milliseconds(price.latency_us / 1e3) if price.latency_us >= _MICROSECONDS else f"{price.latency_us:.3g} us"
     facts = [
@@ -71,8 +98,8 @@ def _box(op: ExecutedOp, price: OpPrice, share: float, changed: str | None, read
         shape_text(op.signature),
         compute_dtype(op.signature),
         f"{spent} estimated ({price.source})",
-        f"{op.signature.sparsity:.1%} zeros" if op.signature.sparsity else "",
-        changed or "",
+        f"{zeros:.1%} zeros" if zeros else "",
+        *changes,
     ]
     return Box(
         title=op.signature.op_type,
@@ -80,7 +107,7 @@ def _box(op: ExecutedOp, price: OpPrice, share: float, changed: str | None, read
         tooltip="\n".join(fact for fact in facts if fact),
         kind=_kind(op),
         share=share,
-        changed=changed,
+        changes=changes,
         reads=reads,
     )
 
@@ -100,28 +127,44 @@ def _kind(op: ExecutedOp) -> str:
     return "int8" if is_integer(op.signature) else "float"
 
 
-def _changes(ops: Sequence[ExecutedOp], before: Sequence[ExecutedOp], units: Sequence[Unit]) -> dict[int, str]:
-    """What was done to operators, by position: their width, their precision, their zeros."""
-    owner = {unit: op for op, unit in zip(before, attribute_ops(before, units), strict=True) if unit is not None}
+def _changes(
+    ops: Sequence[ExecutedOp], owners: Sequence[LayerFacts | None], original: Original
+) -> dict[int, list[str]]:
+    """What was done to operators, by position: to their layers, their width, their precision."""
+    before = zip(original.ops, attribute_ops(original.ops, original.units), strict=True)
+    known = {unit: op for op, unit in before if unit is not None}
+    pairs = {part.name: pair for pair in original.pairs for part in pair.after}
     found = {}
-    for i, (op, unit) in enumerate(zip(ops, attribute_ops(ops, units), strict=True)):
-        if unit is not None and unit in owner and (change := _change(op, owner[unit])):
-            found[i] = change
+    for i, (op, unit, layer) in enumerate(zip(ops, attribute_ops(ops, original.units), owners, strict=True)):
+        old = None if unit is None else known.get(unit)
+        texts = _structural(pairs[layer.name]) if layer is not None else ([] if old is None else _narrower(op, old))
+        if old is not None:
+            texts += _fewer_bits(op, old)
+        if texts:
+            found[i] = texts
     return found
 
 
-def _change(op: ExecutedOp, old: ExecutedOp) -> str:
-    found = []
+def _structural(pair: LayerPair) -> list[str]:
+    """What was done to a layer besides its precision, which the executed operator itself shows."""
+    return [text.removeprefix("decomposed ") for text in pair.done if not text.startswith("quantized")]
+
+
+def _narrower(op: ExecutedOp, old: ExecutedOp) -> list[str]:
+    """The channels that an operator without a layer of its own has lost."""
     # As multisets: the same tensor has its channels last in one kernel and second in another.
     was, now = (Counter(s.outputs[0].shape if s.outputs else ()) for s in (old.signature, op.signature))
     lost, won = sorted((was - now).elements()), sorted((now - was).elements())
     # Blocked kernels fill the channels up to whole blocks, which is no change of ours.
     if lost and won and -(-won[-1] // _BLOCK) * _BLOCK != lost[-1]:
-        found.append(f"{lost[-1]} → {won[-1]} channels")
+        return [f"{lost[-1]} → {won[-1]} channels"]
+    return []
+
+
+def _fewer_bits(op: ExecutedOp, old: ExecutedOp) -> list[str]:
+    found = []
     if is_integer(op.signature) and not is_integer(old.signature):
         found.append("to int8")
     if _kind(op) == "low_bits" and _kind(old) != "low_bits":
         found.append("to 4-bit weights")
-    if op.signature.sparsity > old.signature.sparsity + _MORE_ZEROS:
-        found.append(f"{op.signature.sparsity:.0%} zeros")
-    return ", ".join(found)
+    return found

@@ -1,4 +1,4 @@
-"""``estimate``, ``inspect`` and ``measure``: what a model costs, predicted and observed."""
+"""``estimate`` and ``measure``: what a model costs, predicted and observed."""
 
 from __future__ import annotations
 
@@ -7,22 +7,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import onnx
-
 from autocompress.api.apply import candidate_of
 from autocompress.api.explain import explanation
 from autocompress.api.feeds import bound_model, random_feeds
-from autocompress.api.graph_picture import write_graph_picture
 from autocompress.api.latency_model import LatencyModel, open_latency_model
-from autocompress.api.operators import compute_dtype, parameters, shape_text
+from autocompress.api.on_the_spot import with_unknown_timed
+from autocompress.api.operators import executed
 from autocompress.errors import ConfigError, ModelError, RuntimeFailure
-from autocompress.graph.model import load_model, model_bytes, size_bytes
+from autocompress.graph.model import load_model
 from autocompress.measurement import MeasuredLatency
-from autocompress.recipe.builder import CandidateBuilder, prepare
 from autocompress.runtimes import get_runtime
-from autocompress.runtimes.protocol import ExecutedOp, Runtime, Session, SessionOptions
+from autocompress.runtimes.protocol import Runtime, Session, SessionOptions
 from autocompress.runtimes.timing import measure_interleaved, time_session
-from autocompress.runtimes.work import multiply_adds
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -40,6 +36,9 @@ def estimate(
 ) -> dict[str, Any]:
     """Predicts the latency of a model, or of what a recipe makes of it, without timing it.
 
+    Operators that neither table nor forest knows are timed on the spot; where they cannot be, a bound prices them, and
+    a notice says so.
+
     Returns:
         ``latency_ms``, ``interval90_ms``, ``coverage``, ``nodes``, ``table``, and with ``explain`` what
         ``autocompress.api.explain.explanation`` gives: ``ops`` and ``kinds`` by cost, and what ``int8`` would save.
@@ -52,8 +51,8 @@ def estimate(
     bound = bound_model(proto, shapes or {}, batch_size)
     latency = open_latency_model(engine, threads, forced=_path(latency_table))
     threads = latency.header.threads
-    ops = _executed(engine, bound, threads)
-    estimator = latency.open_estimator()
+    ops = executed(engine, bound, threads)
+    estimator, spoken = with_unknown_timed(latency, bound, ops)
     found = estimator.estimate(ops)
     document: dict[str, Any] = {
         "model": str(model),
@@ -66,101 +65,11 @@ def estimate(
         "threads": threads,
         "device": latency.device,
         "table": latency.table_name,
-        "notices": list(latency.notices),
+        "notices": [*latency.notices, *spoken],
     }
-    unknown = sorted({op.signature.op_type for op in estimator.unknown(ops)})
-    if unknown:
-        document["notices"].append(
-            f"neither table nor forest knows {', '.join(unknown)}: priced by a stated bound only"
-        )
     if explain:
-        document |= explanation(bound, ops, estimator, engine, lambda form: _executed(engine, form, threads))
+        document |= explanation(bound, ops, estimator, engine, lambda form: executed(engine, form, threads))
     return document
-
-
-def inspect(
-    model: str | Path,
-    *,
-    runtime: str = "onnxruntime",
-    threads: int = 1,
-    shapes: Shapes | None = None,
-    batch_size: int = 1,
-    latency_table: str | Path | None = None,
-    graph: str | Path | None = None,
-    against: str | Path | None = None,
-) -> dict[str, Any]:
-    """Shows a model as the runtime executes it: one row per fused operator, and totals.
-
-    Args:
-        model: ONNX file.
-        runtime: what would execute it.
-        threads: intra-op threads.
-        shapes: sizes of dynamic inputs.
-        batch_size: samples per run.
-        latency_table: use this table.
-        graph: an .svg file to draw the executed graph into.
-        against: the model that this one was made from; the picture marks what differs.
-
-    Raises:
-        UserError: when the model or the table cannot be used.
-    """
-    if against is not None and graph is None:
-        raise ConfigError("--against says what a picture is compared with; give --graph out.svg with it")
-    proto = load_model(model)
-    engine = get_runtime(runtime)
-    bound = bound_model(proto, shapes or {}, batch_size)
-    latency = open_latency_model(engine, threads, forced=_path(latency_table))
-    threads = latency.header.threads
-    ops = _executed(engine, bound, threads)
-    estimator = latency.open_estimator()
-    found = estimator.estimate(ops)
-    prices = estimator.price([op.signature for op in ops])
-    if graph is not None:
-        other = None
-        if against is not None:
-            given = bound_model(load_model(against), shapes or {}, batch_size)
-            units = CandidateBuilder(prepare(given), engine.name, "").quantizer.units
-            other = _executed(engine, given, threads), units
-        write_graph_picture(Path(graph), f"{Path(model).name}, {engine.name}", ops, prices, other)
-    total_us = sum(price.latency_us for price in prices) or 1.0
-    rows = [
-        {
-            "name": op.name,
-            "op_type": op.signature.op_type,
-            "shape": list(op.signature.outputs[0].shape) if op.signature.outputs else [],
-            "shapes": shape_text(op.signature),
-            "dtype": compute_dtype(op.signature),
-            "parameters": parameters(op.signature),
-            "macs": multiply_adds(op.signature),
-            "sparsity": op.signature.sparsity,
-            "latency_ms": price.latency_us / 1e3,
-            "interval90_ms": [price.low_us / 1e3, price.high_us / 1e3],
-            "source": price.source,
-            "share": price.latency_us / total_us,
-        }
-        for op, price in zip(ops, prices, strict=True)
-    ]
-    weights = sum(int(row["parameters"]) for row in rows)  # type: ignore[call-overload]
-    zeros = sum(float(row["sparsity"]) * int(row["parameters"]) for row in rows)  # type: ignore[arg-type, call-overload]
-    return {
-        "model": str(model),
-        "runtime": engine.name,
-        "threads": threads,
-        "device": latency.device,
-        "ops": rows,
-        "totals": {
-            "ops": len(rows),
-            "parameters": weights,
-            "macs": sum(int(row["macs"]) for row in rows),  # type: ignore[call-overload]
-            "size_bytes": size_bytes(model),
-            "sparsity": zeros / weights if weights else 0.0,
-            "latency_ms": found.latency_ms,
-            "interval90_ms": found.interval90_ms.to_list(),
-            "coverage": found.coverage,
-        },
-        "graph": None if graph is None else str(graph),
-        "notices": list(latency.notices),
-    }
 
 
 def measure(
@@ -211,14 +120,6 @@ def _path(given: str | Path | None) -> Path | None:
     return None if given is None else Path(given)
 
 
-def _executed(engine: Runtime, bound: onnx.ModelProto, threads: int) -> list[ExecutedOp]:
-    """A model whose sizes are all numbers, as the runtime executes it."""
-    try:
-        return list(engine.executed_ops(model_bytes(bound), random_feeds(bound), threads=threads, standalone=False))
-    except RuntimeFailure as error:
-        raise ModelError(f"the runtime cannot run the model: {error}") from error
-
-
 def _load(engine: Runtime, model: str | Path, options: SessionOptions) -> Session:
     load_model(model)
     try:
@@ -247,4 +148,4 @@ def _same_inputs(first: Session, second: Session, a: str | Path, b: str | Path) 
         )
 
 
-__all__ = ["LatencyModel", "estimate", "inspect", "measure"]
+__all__ = ["LatencyModel", "estimate", "measure"]

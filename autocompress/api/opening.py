@@ -22,10 +22,11 @@ from autocompress.api.scratch import scratch_folder, stem_folder
 from autocompress.api.study_start import started_study
 from autocompress.api.verification import about_verification, parsed_command, tried_command, verified_by
 from autocompress.config import RunConfig
-from autocompress.config.options import FULL, LIGHT, NO_RECOVERY
+from autocompress.config.options import FILE_SIZE, FULL, LIGHT, NO_RECOVERY
 from autocompress.data import Split, open_source, split_groups, split_samples
 from autocompress.errors import AutocompressError, StorageError
-from autocompress.graph.model import input_specs, save_model
+from autocompress.graph.model import briefly_loadable, input_specs, save_model
+from autocompress.graph.transfer_size import deflated_bytes, deflated_file_bytes
 from autocompress.progress import Progress, StagesOnly
 from autocompress.recipe.builder import CandidateBuilder, prepare
 from autocompress.runtimes import get_runtime
@@ -240,7 +241,17 @@ def _workbench(
         verified_by=verified_by,
         priced_threads=latency.header.threads,
         calibration_is_separate=request.calibration is not None,
+        size_as=config.size_as or FILE_SIZE,
+        deflate_bytes=_deflate_bytes(request),
     )
+
+
+def _deflate_bytes(request: Request) -> int:
+    """Of the very files that came in; of the serialized bytes where a model was given from Python."""
+    if request.model_path is not None:
+        return deflated_file_bytes(request.model_path)
+    with briefly_loadable(request.model) as given:
+        return deflated_bytes(given) if isinstance(given, bytes) else deflated_file_bytes(given)
 
 
 def _settings(config: RunConfig, space: SearchSpace, latency: LatencyModel) -> SearchSettings:
@@ -261,6 +272,7 @@ def _settings(config: RunConfig, space: SearchSpace, latency: LatencyModel) -> S
         profiles=not latency.elsewhere,
         recovery=config.recovery or (LIGHT if space.structural else NO_RECOVERY),
         longest_task_s=_TRAINING_SHARE * task_timeout_s(config),
+        size_as=config.size_as or FILE_SIZE,
     )
 
 

@@ -5,15 +5,33 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import onnx
+
+from autocompress.api.feeds import random_feeds
+from autocompress.errors import ModelError, RuntimeFailure
+from autocompress.graph.model import briefly_loadable
 from autocompress.graph.signature import OpSignature, TensorType
 from autocompress.passes.quantize import Unit
-from autocompress.runtimes.protocol import ExecutedOp
+from autocompress.runtimes.protocol import ExecutedOp, Runtime
 from autocompress.runtimes.work import multiply_adds
 from autocompress.search.attribution import attribute_ops
 from autocompress.store.records import OperatorRecord
 
 if TYPE_CHECKING:
     from autocompress.latency.estimator import LatencyEstimator
+
+
+def executed(engine: Runtime, bound: onnx.ModelProto, threads: int) -> list[ExecutedOp]:
+    """A model whose sizes are all numbers, as the runtime executes it.
+
+    Raises:
+        ModelError: when the runtime cannot run it.
+    """
+    try:
+        with briefly_loadable(bound) as given:
+            return list(engine.executed_ops(given, random_feeds(bound), threads=threads, standalone=False))
+    except RuntimeFailure as error:
+        raise ModelError(f"the runtime cannot run the model: {error}") from error
 
 
 def operator_records(

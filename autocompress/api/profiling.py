@@ -56,7 +56,8 @@ def profile(
 
     Returns:
         ``device``, ``tables``, ``seconds`` and ``notices``.  Of each table ``table``, ``threads``, ``records``,
-        ``measured``, ``invalid``, ``remaining`` (operators, or models of the zoo, that were not reached) and
+        ``measured``, ``invalid``, ``remaining`` (operators, or models of the zoo, that were not reached), ``forms``
+        (compressed forms whose operators it has, the model itself included, or whole models of the zoo) and
         ``seconds``.
 
     Raises:
@@ -134,9 +135,11 @@ class _Variants:
         progress.stage("look at the compressed forms", total=len(self.models))
         wanted = Profile(place.runtime, place.file, known=place.known, threads=place.header.threads)
         notices = [] if len(self.models) > 1 else ["this runtime can run no operator of the model in int8"]
+        forms = 0
         for number, model in enumerate(self.models):
             try:
                 wanted.want(model_bytes(model), random_feeds(model))
+                forms += 1
             except RuntimeFailure as error:
                 if number == 0:
                     raise ModelError(f"the runtime cannot run the model: {error}") from error
@@ -145,7 +148,7 @@ class _Variants:
         remaining_s = None if budget_s is None else max(budget_s - (time.perf_counter() - start), 0.0)
         outcome = wanted.measure(budget_s=remaining_s, progress=progress)
         row = _row(place, outcome.table, outcome.measured, outcome.invalid, outcome.left, time.perf_counter() - start)
-        return _Filling(row, outcome.refusal, notices)
+        return _Filling({**row, "forms": forms}, outcome.refusal, notices)
 
 
 def _bound_variants(model: str | Path, runtime: str, shapes: Shapes, batch_size: int) -> _Variants:
@@ -170,7 +173,7 @@ def _fill_from_zoo(place: _Place, budget_s: float | None, progress: Progress) ->
             measured, invalid = measured + more.measured, invalid + more.invalid
             table, refusal = more.table, more.refusal
     row = _row(place, table, measured, invalid, done.left, time.perf_counter() - start)
-    return _Filling(row, refusal, notices)
+    return _Filling({**row, "forms": len(table.models)}, refusal, notices)
 
 
 def _train(path: Path, progress: Progress) -> str:

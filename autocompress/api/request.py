@@ -13,7 +13,7 @@ from autocompress.config import RunConfig
 from autocompress.data import DataSpec, data_spec
 from autocompress.errors import ConfigError, NothingToCompress
 from autocompress.evaluate.metrics import check_metric_choice
-from autocompress.graph.model import fingerprint, input_specs, load_model, model_bytes, size_bytes
+from autocompress.graph.model import briefly_loadable, fingerprint, input_specs, load_model, loadable_bytes, size_bytes
 from autocompress.graph.quantized import has_weights, is_quantized
 
 IN_MEMORY = "model"
@@ -85,13 +85,18 @@ def settle(
         model=loaded,
         model_path=path,
         label=path.stem if path is not None else (loaded.graph.name or IN_MEMORY),
-        size_bytes=size_bytes(path) if path is not None else len(model_bytes(loaded)),
+        size_bytes=size_bytes(path) if path is not None else _bytes_once_written(loaded),
         fingerprint=fingerprint(loaded),
         data=spec,
         calibration=calibration,
         metric=metric,  # type: ignore[arg-type]
         names=names,
     )
+
+
+def _bytes_once_written(model: onnx.ModelProto) -> int:
+    with briefly_loadable(model) as given:
+        return loadable_bytes(given)
 
 
 def refuse_uncompressible(model: onnx.ModelProto) -> None:

@@ -75,6 +75,7 @@ def _evaluation(candidate: CandidateRecord) -> EvaluationResult | None:
         damage=candidate.damage if candidate.damage is not None else float("nan"),
         speedup=candidate.search_speedup,
         size_bytes=candidate.size_bytes or 0,
+        deflate_bytes=candidate.deflate_bytes,
         stopped_early=False,
         build_s=candidate.build_s or 0.0,
         evaluate_s=candidate.evaluate_s or 0.0,

@@ -132,6 +132,7 @@ def _trial(candidate: CandidateRecord, baseline: float | None) -> dict[str, Any]
             "verified_drop": None if candidate.verified_drop is None else candidate.verified_drop.drop,
             "verified_speedup": None if candidate.verified_speedup is None else candidate.verified_speedup.speedup,
             "size_bytes": candidate.size_bytes,
+            "deflate_bytes": candidate.deflate_bytes,
             "reason": candidate.cause,
         }
     )

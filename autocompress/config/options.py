@@ -30,6 +30,10 @@ NO_RECOVERY, LIGHT, FULL = "none", "light", "full"
 RECOVERIES = (NO_RECOVERY, LIGHT, FULL)
 """How models that became smaller are trained: not beyond the closed form, for minutes, or for longer."""
 
+FILE_SIZE, DEFLATE_SIZE = "file", "deflate"
+SIZES = (FILE_SIZE, DEFLATE_SIZE)
+"""Which size of a model counts: of the file that the runtime opens, or of the same file compressed for transfer."""
+
 _FUNCTION = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 
 
@@ -93,6 +97,17 @@ def parse_recovery(value: object) -> str:
     return str(value)
 
 
+def parse_size_as(value: object) -> str:
+    """Which size of a model counts.
+
+    Raises:
+        ConfigError: for anything but one of ``SIZES``.
+    """
+    if value not in SIZES:
+        raise ConfigError(f"size-as {value!r} is not known; give one of {', '.join(SIZES)}")
+    return str(value)
+
+
 PARSERS: Mapping[str, Parser] = {
     "model": partial(parse_path, "model"),
     "data": partial(parse_source, "data"),
@@ -102,6 +117,7 @@ PARSERS: Mapping[str, Parser] = {
     "target_speedup": parse_speedup,
     "target_latency_ms": partial(parse_positive, "target latency in ms"),
     "target_size": parse_size,
+    "size_as": parse_size_as,
     "max_accuracy_drop": parse_drop,
     "runtime": partial(parse_text, "runtime"),
     "threads": partial(parse_count, "threads", at_most=_MOST_AT_ONCE),

@@ -34,6 +34,8 @@ class RunConfig(BaseModel):
         target_speedup: baseline latency / result latency that is asked for, or None.
         target_latency_ms: latency that is asked for, or None.
         target_size: size that is asked for, or None.
+        size_as: which size counts: "file" (as the runtime opens it) or "deflate" (the file compressed for transfer,
+            as in .zip and .gz); None counts the file.
         max_accuracy_drop: accuracy that may be lost, absolute, in the metric's own unit.
         runtime: what will execute the result.
         threads: intra-op threads of the runtime.
@@ -71,6 +73,7 @@ class RunConfig(BaseModel):
     target_speedup: float | None = None
     target_latency_ms: float | None = None
     target_size: SizeTarget | None = None
+    size_as: str | None = None
     max_accuracy_drop: float = 0.01
     runtime: str = "onnxruntime"
     threads: int = 1

@@ -11,16 +11,27 @@ from autocompress.graph.checks import check_model
 from autocompress.graph.external import load_external_data, refuse_external
 from autocompress.graph.fingerprint import fingerprint
 from autocompress.graph.reading import read_model
-from autocompress.graph.saving import copy_model_file, model_bytes, save_model, size_bytes
+from autocompress.graph.saving import (
+    briefly_loadable,
+    copy_model_file,
+    loadable,
+    loadable_bytes,
+    model_bytes,
+    save_model,
+    size_bytes,
+)
 from autocompress.graph.specs import TensorSpec, input_specs, output_specs
 
 __all__ = [
     "TensorSpec",
+    "briefly_loadable",
     "copy_model",
     "copy_model_file",
     "fingerprint",
     "input_specs",
     "load_model",
+    "loadable",
+    "loadable_bytes",
     "model_bytes",
     "output_specs",
     "save_model",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -44,7 +45,7 @@ def save_model(
     path: str | Path,
     *,
     source: str | Path | None = None,
-    one_file_limit_bytes: int = ONE_FILE_LIMIT_BYTES,
+    one_file_limit_bytes: int | None = None,
 ) -> Path:
     """Writes a model; either the whole file appears at ``path`` or nothing changes there.
 
@@ -55,7 +56,7 @@ def save_model(
         model: what to write.
         path: where; missing folders are made.
         source: the file that the model came from, which must not be overwritten.
-        one_file_limit_bytes: largest total of weights that stay in the model file.
+        one_file_limit_bytes: largest total of weights that stay in the model file; None for what one can hold.
 
     Returns:
         The path.
@@ -67,7 +68,7 @@ def save_model(
     path = Path(path)
     _refuse_source(path, source)
     heavy: dict[str, TensorProto] = {}
-    if _payload_bytes(model) > one_file_limit_bytes:
+    if _payload_bytes(model) > (ONE_FILE_LIMIT_BYTES if one_file_limit_bytes is None else one_file_limit_bytes):
         heavy = {w.name: w for w in model.graph.initializer if stored_bytes(w.data_type, w.dims) > _INLINE_BYTES}
     stored = copy_without(model, frozenset(heavy))
     stored.ir_version = max(IR_VERSION, helper.find_min_ir_version_for(list(stored.opset_import), ignore_unknown=True))
@@ -79,6 +80,34 @@ def save_model(
         with replacing(path) as file:
             file.write(model_bytes(stored))
     return path
+
+
+def loadable(model: ModelProto, path: str | Path) -> bytes | str:
+    """What a runtime can load: the bytes of a model; above 2 GB the path of a file, its weights beside it.
+
+    Args:
+        model: any model.
+        path: where that file goes.  It takes the place of an older one, which sessions that are open still read.
+
+    Raises:
+        ModelError: the model cannot be serialized.
+        StorageError: the file cannot be written.
+    """
+    if _payload_bytes(model) <= ONE_FILE_LIMIT_BYTES:
+        return model_bytes(model)
+    return str(save_model(model, path))
+
+
+def loadable_bytes(given: bytes | str) -> int:
+    """How many bytes what ``loadable`` gave takes, external data included."""
+    return len(given) if isinstance(given, bytes) else size_bytes(given)
+
+
+@contextlib.contextmanager
+def briefly_loadable(model: ModelProto) -> Iterator[bytes | str]:
+    """The same as ``loadable``, in a folder that is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="autocompress-") as folder:
+        yield loadable(model, Path(folder) / "model.onnx")
 
 
 def copy_model_file(source: str | Path, path: str | Path) -> Path:

@@ -17,6 +17,7 @@ from autocompress.latency.intervals import ModelIntervals, relative_sigma, sigma
 from autocompress.latency.predictor import Prediction, Predictors
 from autocompress.latency.record import LatencyRecord
 from autocompress.latency.roofline import Roofline
+from autocompress.latency.sparse_twins import dense_twin, measured_twin, relative_to
 from autocompress.latency.table import LatencyTable
 from autocompress.measurement import EstimatedLatency, Interval
 from autocompress.runtimes.protocol import ExecutedOp
@@ -182,7 +183,7 @@ class LatencyEstimator:
         """Prices operators that were not asked for before."""
         records = [self.table.find(s) if self.table is not None else None for s in signatures]
         guessed = [s for s, record in zip(signatures, records, strict=True) if record is None]
-        forests = iter(self.predictors.predict(guessed) if self.predictors else [None] * len(guessed))
+        forests = iter(self._predicted(guessed))
         numbers = []
         for signature, record in zip(signatures, records, strict=True):
             if record is not None:
@@ -202,6 +203,14 @@ class LatencyEstimator:
             self._prices.append(price)
             self._kinds.append(kind_of(signature))
         self._numbers = np.vstack([self._numbers, np.asarray(numbers, np.float64).reshape(-1, _COLUMNS)])
+
+    def _predicted(self, signatures: Sequence[OpSignature]) -> list[Prediction | None]:
+        """What forests say; of sparse operators whose dense twin was measured, what that row and they say together."""
+        rows = {i: row for i, s in enumerate(signatures) if (row := measured_twin(self.table, s)) is not None}
+        asked = [*signatures, *(dense_twin(signatures[i]) for i in rows)]
+        found = list(self.predictors.predict(asked)) if self.predictors else [None] * len(asked)
+        twins = dict(zip(rows, found[len(signatures) :], strict=True))
+        return [relative_to(rows[i], found[i], twins[i]) if i in rows else found[i] for i in range(len(signatures))]
 
     def _within(self, signature: OpSignature, alone: OpPrice) -> OpPrice:
         """The price of an operator among others, cold weights left out."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from autocompress.graph.signature import OpSignature
 from autocompress.latency.placement import fused_with, is_interleaved
 from autocompress.latency.roofline import is_integer
-from autocompress.runtimes.work import convolution_kernel, weight_of
+from autocompress.runtimes.work import convolution_kernel, products_within, weight_of
 
 _CONVOLUTIONS = frozenset({"Conv", "FusedConv", "NhwcFusedConv", "QLinearConv", "ConvInteger", "Convolution"})
 _PRODUCTS = frozenset(
@@ -67,7 +69,7 @@ def family_of(signature: OpSignature) -> str:
         return _BY_TYPE[op_type]
     if op_type.startswith("Reduce") or op_type in ("ArgMax", "ArgMin", "TopK", "CumSum", "QLinearReduceMean"):
         return "reduction"
-    if "multiply_adds" in dict(signature.attributes):
+    if products_within(signature):
         return "attention"  # products and a softmax in one loop
     if op_type in _ELEMENTWISE or (len(signature.outputs) == 1 and _is_elementwise(signature)):
         return f"elementwise_{arithmetic}"
@@ -112,8 +114,15 @@ def dispatch_class(signature: OpSignature) -> str:
             for name in ("operator", "kernel", "block_size", "accuracy_level")
             if name in attributes
         ),
+        *(_layouts(attributes) if signature.op_type == "Reorder" else ()),
     ]
     return "|".join(parts)
+
+
+def _layouts(attributes: Mapping[str, object]) -> tuple[str, ...]:
+    """Before and after, as the runtime names them: a reorder to rows is another kernel than one to blocks."""
+    layouts = attributes.get("layouts")
+    return tuple(str(layout) for layout in layouts) if isinstance(layouts, tuple) else ()
 
 
 def kernel_path(signature: OpSignature) -> tuple[str, ...]:

@@ -70,7 +70,7 @@ _FIT = tuple(
         "plane_alignment", "last_axis_alignment", "plane_mod_16", "plane_mod_6", "last_axis_mod_16",
     )
 )  # fmt: skip
-_WORK = tuple(f"work_{i}" for i in range(WORK_TERMS))
+_WORK = (*(f"work_{i}" for i in range(WORK_TERMS - 2)), "work_functions", "work_fused")
 
 FEATURES: tuple[str, ...] = (*_SIZES, *_SHAPE, *_PRODUCT, *_KIND, *_AXES, *_FIT, "sparsity", *_WORK)
 

@@ -21,11 +21,11 @@ from autocompress.latency.locate import (
     shipped_table,
 )
 from autocompress.latency.predictor import Predictors, load_predictors, table_hash
-from autocompress.latency.profile import ProfileOutcome, new_header, profile_model, with_constants
+from autocompress.latency.profile import ProfileOutcome, new_header, profile_model, profile_ops, with_constants
 from autocompress.latency.roofline import Roofline
 from autocompress.latency.table import LatencyTable
 from autocompress.progress import NullProgress, Progress
-from autocompress.runtimes.protocol import ExecutedOp, Feeds, Runtime
+from autocompress.runtimes.protocol import ExecutedOp, Feeds, InPlaceRuntime, Runtime
 
 
 @dataclass
@@ -75,6 +75,34 @@ class LatencySource:
             budget_s=budget_s,
             progress=progress,
         )
+
+    def profile_unknown(
+        self, model: bytes | str, feeds: Feeds, unknown: Iterable[ExecutedOp], *, budget_s: float | None = None
+    ) -> ProfileOutcome | None:
+        """Times on the spot the operators of a model that neither table nor forest knows.
+
+        Args:
+            model: serialized model, or a path.
+            feeds: one array per input.
+            unknown: those operators; a runtime that times in place times the others that no table has with them.
+            budget_s: wall seconds after which nothing further is begun; None for no limit.
+
+        Returns:
+            None where there is nothing to time, or where all this is about another device.
+
+        Raises:
+            RuntimeFailure: when the runtime refuses the model.
+            TableError: when the user's table is damaged.
+            StorageError: when it cannot be written.
+        """
+        keys = {op.signature.key for op in unknown}
+        if self.elsewhere or not keys:
+            return None
+        if isinstance(self.runtime, InPlaceRuntime):
+            return self.profile(model, feeds, budget_s=budget_s)
+        executed = self.runtime.executed_ops(model, feeds, threads=self.threads)
+        wanted = [op for op in executed if op.signature.key in keys]
+        return profile_ops(self.runtime, wanted, self.file, threads=self.threads, budget_s=budget_s)
 
     def missing(self, ops: Iterable[ExecutedOp]) -> int:
         """How many distinct operators no table has."""
@@ -136,7 +164,7 @@ def open_latency(
     predictors = _predictors(base.table.header if base else header, trained_on, path, notices)
     foreign = False
     if predictors is None:
-        predictors = _foreign_predictors(runtime, notices)
+        predictors = _foreign_predictors(base.table.header if base else header, notices)
         foreign = predictors is not None
     progress = progress or NullProgress()
     header = _with_constants(runtime, header, base, path, progress)
@@ -206,20 +234,23 @@ def _predictors(header: TableHeader, trained_on: Path | None, own: Path, notices
     return None
 
 
-def _foreign_predictors(runtime: Runtime, notices: list[str]) -> Predictors | None:
-    """Forests of another device, for want of ones for this."""
-    for folder in reversed(other_predictors(runtime.name)):
+def _foreign_predictors(header: TableHeader, notices: list[str]) -> Predictors | None:
+    """Forests of another device, for want of ones for this; those of another state of this very table before them."""
+    folders = other_predictors(header.runtime)
+    for folder in sorted(folders, key=lambda folder: (folder.name == header.stem, folder.name), reverse=True):
         try:
             predictors = load_predictors(folder)
         except TableError as error:
             notices.append(str(error))
             continue
-        notices.append(
-            f"no predictors were trained for this device; those in {folder.name} are used, corrected by what is "
-            f"measured here, and their intervals are wide"
+        whose = (
+            f"predictors {folder.name} know another state of the table; they"
+            if folder.name == header.stem
+            else f"no predictors were trained for this device; those in {folder.name}"
         )
+        notices.append(f"{whose} are used, corrected by what is measured here, and their intervals are wide")
         return predictors
     notices.append(
-        f"there are no predictors for {runtime.name}: operators that no table has are priced by a bound only"
+        f"there are no predictors for {header.runtime}: operators that no table has are priced by a bound only"
     )
     return None

@@ -85,6 +85,8 @@ class LatencyRecord:
             value = getattr(self, name)
             if not math.isfinite(value) or value < 0:
                 raise ValueError(f"{name} is {value}; times are finite and not negative")
+        if self.minimum_us > self.median_us:
+            raise ValueError(f"minimum_us is {self.minimum_us}, above median_us, which is {self.median_us}")
         if self.valid and (self.minimum_us <= 0 or self.repeats < 1):
             raise ValueError("it counts as valid with a time of zero or no repeats")
 

@@ -25,7 +25,14 @@ from autocompress.latency.placement import (
     result_order,
     stride_of,
 )
-from autocompress.runtimes.work import convolution_kernel, multiply_adds, tensor_bytes, weight_bytes, weight_of
+from autocompress.runtimes.work import (
+    convolution_kernel,
+    multiply_adds,
+    products_within,
+    tensor_bytes,
+    weight_bytes,
+    weight_of,
+)
 
 FloatArray = npt.NDArray[np.float64]
 Attributes = dict[str, AttributeValue]
@@ -67,13 +74,23 @@ def _row(signature: OpSignature) -> list[float]:
     macs = multiply_adds(signature)
     if convolution_kernel(signature) is not None or signature.op_type == "ConvTranspose":
         specific = _convolution(signature, attributes)
-    elif "multiply_adds" in attributes:
+    elif products_within(signature):
         specific = _attention(signature, macs)
     elif macs:
         specific = _product(signature, macs)
     else:
         specific = _movement(signature, attributes)
-    return [*_common(signature, macs), *(float(count) for count in specific), *[0.0] * (SPECIFIC - len(specific))]
+    counts = [float(count) for count in specific] + [0.0] * (SPECIFIC - len(specific))
+    if macs and not products_within(signature):
+        counts[-2:] = _fused_work(signature)
+    return [*_common(signature, macs), *counts]
+
+
+def _fused_work(signature: OpSignature) -> list[float]:
+    """What a kernel computes of each result besides its own work: functions, and steps in all."""
+    results = sum(t.elements for t in signature.outputs)
+    fused = [name for name in fused_with(signature).split("+") if name]
+    return [float(results * sum(name in FUNCTIONS for name in fused)), float(results * len(fused))]
 
 
 def _common(signature: OpSignature, macs: int) -> list[float]:

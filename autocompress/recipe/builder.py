@@ -114,11 +114,15 @@ class CandidateBuilder:
         known["quantize"] = quantizer.resolve(recipe.quantize, statistics or Statistics({}, 0))
         return FrozenRecipe(recipe, self.fingerprint, self.runtime, known)
 
-    def build(self, frozen: FrozenRecipe) -> onnx.ModelProto:
+    def build(self, frozen: FrozenRecipe, *, simulate: bool = False) -> onnx.ModelProto:
         """Makes the candidate; the same frozen recipe always gives the same bytes.
 
+        Args:
+            frozen: the recipe.
+            simulate: makes a float model that rounds as the candidate does, instead of that.
+
         Raises:
-            RecipeError: when the recipe does not fit the model, or lacks data.
+            RecipeError: when the recipe does not fit the model, or lacks data, or its candidate cannot be simulated.
         """
         config = frozen.recipe.quantize
         form = self.form(frozen.recipe, frozen.payloads)
@@ -132,8 +136,13 @@ class CandidateBuilder:
         if frozen.recipe.reconstruct is not None:
             if rounded is None:
                 raise RecipeError("the recipe's reconstruct step still has to learn from samples; give --data")
-            payload = rounded.applied_to(payload)
-        return form.quantizer.emit(config, payload)
+            if simulate and rounded.trained:
+                raise RecipeError(
+                    "a distilled candidate has no simulation in floating point: what was trained are the numbers "
+                    "of its integer kernels; apply the recipe without simulating"
+                )
+            return rounded.finished(form.quantizer.emit(config, rounded.applied_to(payload), simulate=simulate))
+        return form.quantizer.emit(config, payload, simulate=simulate)
 
     def _new_form(self, model: onnx.ModelProto, payloads: Mapping[str, Any], stay_float: frozenset[str]) -> FloatForm:
         return FloatForm(model, Quantizer(model, self.rules, _float_tensors(model), stay_float), payloads)
@@ -163,13 +172,16 @@ def builder_for(frozen: FrozenRecipe, model: onnx.ModelProto) -> CandidateBuilde
     return CandidateBuilder(prepare(model), frozen.runtime, found)
 
 
-def apply_recipe(frozen: FrozenRecipe, model: onnx.ModelProto, statistics: Statistics | None = None) -> onnx.ModelProto:
+def apply_recipe(
+    frozen: FrozenRecipe, model: onnx.ModelProto, statistics: Statistics | None = None, *, simulate: bool = False
+) -> onnx.ModelProto:
     """Applies a recipe to a model, as ``autocompress apply`` does.
 
     Args:
         frozen: the recipe.
         model: the model it was made for, as loaded.
         statistics: of the float model that is quantized; needed only where the recipe carries no ranges.
+        simulate: see ``CandidateBuilder.build``.
 
     Raises:
         RecipeError: when the recipe was made for another model, or needs data that was not given.
@@ -180,7 +192,7 @@ def apply_recipe(frozen: FrozenRecipe, model: onnx.ModelProto, statistics: Stati
         return loaded
     if frozen.payload is None and statistics is not None:
         frozen = builder.freeze(frozen.recipe, statistics, frozen.payloads)
-    return builder.build(frozen)
+    return builder.build(frozen, simulate=simulate)
 
 
 def _float_tensors(model: onnx.ModelProto) -> frozenset[str]:

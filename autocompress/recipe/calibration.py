@@ -24,12 +24,14 @@ class CalibrationSamples:
         open_source: opens what gives the inputs of samples, when it is first needed.
         indices: of the calibration part, in order.
         more: indices of samples that only training uses besides.
+        labels_of: gives class numbers of samples by index; None where there are none.
     """
 
     load: Callable[[onnx.ModelProto], LoadedModel]
     open_source: Callable[[], InputSource]
     indices: Sequence[int]
     more: Sequence[int] = ()
+    labels_of: Callable[[Sequence[int]], npt.NDArray[np.int64] | None] | None = None
 
     def collect(self, model: onnx.ModelProto, tensors: Sequence[str]) -> Statistics:
         """Statistics of tensors of a model, in one pass."""
@@ -42,6 +44,10 @@ class CalibrationSamples:
     def unlabelled(self) -> Iterator[dict[str, npt.NDArray[Any]]]:
         """The same of all samples that training may use."""
         yield from self._inputs([*self.indices, *self.more])
+
+    def labels(self) -> npt.NDArray[np.int64] | None:
+        """Class numbers of the samples of ``unlabelled``, in their order; None where there are none."""
+        return None if self.labels_of is None else self.labels_of([*self.indices, *self.more])
 
     def _inputs(self, indices: Sequence[int]) -> Iterator[dict[str, npt.NDArray[Any]]]:
         source = self.open_source()

@@ -8,14 +8,16 @@ and rounded weights have learnt may lie in a folder of its own, because it may b
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
+
+import onnx
 
 from autocompress.calibration.statistics import Statistics
 from autocompress.errors import RecipeError
 from autocompress.passes.equalize.step import changed_tensors
-from autocompress.passes.reconstruct import ReconstructPayload
+from autocompress.passes.reconstruct import Lesson, ReconstructPayload
 from autocompress.passes.reconstruct import resolve as resolve_rounding
 from autocompress.progress import Progress
 from autocompress.recipe.builder import CandidateBuilder
@@ -43,6 +45,7 @@ class Freezer:
         known: FrozenRecipe | None = None,
         *,
         stems: Path | None = None,
+        unfolded: Callable[[], onnx.ModelProto] | None = None,
     ) -> None:
         """Stores where things are.
 
@@ -52,11 +55,13 @@ class Freezer:
             folder: shared by processes; None keeps everything in memory.
             known: what was learnt of one recipe before; it is kept.
             stems: folder for what stems and rounded weights have learnt; ``folder`` unless given.
+            unfolded: gives the normalized model before it was folded, for steps that read what folding hides.
         """
         self.builder = builder
         self._samples = samples
         self._folder = folder
         self._stems = stems or folder
+        self._unfolded = unfolded
         self._known = known
         self._statistics: dict[str, Statistics] = {}
         self._payloads: dict[str, dict[str, Any]] = {}
@@ -103,6 +108,7 @@ class Freezer:
     ) -> ReconstructPayload:
         assert recipe.quantize is not None and recipe.reconstruct is not None
         found = dict(payloads or self.freeze(recipe.before("reconstruct")).payloads)
+        samples = self._given()
         form = self.builder.form(recipe, found)
         found["reconstruct"] = resolve_rounding(
             form.model,
@@ -110,12 +116,32 @@ class Freezer:
             recipe.quantize,
             found["quantize"],
             recipe.reconstruct,
-            self._given().batches,
+            samples.batches,
             progress=progress,
             deadline_s=deadline_s,
+            lesson=self._lesson(recipe),
         )
         self._store(recipe, found)
         return cast(ReconstructPayload, found["reconstruct"])
+
+    def _lesson(self, recipe: Recipe) -> Lesson | None:
+        training = None if recipe.reconstruct is None else recipe.reconstruct.training
+        if training is None:
+            return None
+        samples = self._given()
+        return Lesson(
+            self.builder.prepared,
+            samples.unlabelled,
+            samples.labels() if training.label_weight > 0 else None,
+            same_inside=recipe.equalize is None,
+            checkpoint=self._checkpoint(recipe),
+        )
+
+    def _checkpoint(self, recipe: Recipe) -> Path | None:
+        if self._stems is None:
+            return None
+        self._stems.mkdir(parents=True, exist_ok=True)
+        return checkpoint_path(self._stems, recipe)
 
     def _quantized(self, recipe: Recipe, payloads: Mapping[str, Any]) -> Any:
         if self._is_known(recipe, "quantize"):
@@ -187,6 +213,8 @@ class Freezer:
             unlabelled=samples.unlabelled,
             original=self.builder.prepared,
             effort=effort or Effort(),
+            labels=samples.labels,
+            unfolded=self._unfolded,
         )
         found = {**before, name: step.resolve(model, prefix.config_of(name), evidence)}
         self._store(prefix, found)
@@ -226,3 +254,8 @@ class Freezer:
 def payload_path(folder: Path, prefix: Recipe) -> Path:
     """Where a folder holds what steps have learnt."""
     return folder / f"payloads-{prefix.hash}.json"
+
+
+def checkpoint_path(folder: Path, recipe: Recipe) -> Path:
+    """Where a folder holds how far a training is."""
+    return folder / f"training-{recipe.hash}.npz"

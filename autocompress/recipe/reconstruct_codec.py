@@ -1,4 +1,4 @@
-"""The payload of the reconstruct step: rounded weights are arrays."""
+"""The payload of the reconstruct step: rounded and trained weights are arrays."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from autocompress.recipe.packed import Packed, pack_mapping, unpack_mapping
 def pack(payload: ReconstructPayload) -> Packed:
     """Ready to be written; what was gained is left out, because nothing that is built depends on it."""
     parts = [pack_mapping("integers", payload.integers), pack_mapping("biases", payload.biases)]
+    if payload.trained:
+        parts.append(pack_mapping("trained", payload.trained))
     document = {name: value for part in parts for name, value in part.document.items()}
     return Packed(document, {name: array for part in parts for name, array in part.arrays.items()})
 
@@ -29,4 +31,8 @@ def unpack(packed: Packed) -> ReconstructPayload:
     for name, values in biases.items():
         if values.dtype != np.float32 or values.ndim != 1 or not np.isfinite(values).all():
             raise ValueError(f"the bias of {name!r} is no row of finite numbers")
-    return ReconstructPayload(integers, biases)
+    trained = unpack_mapping("trained", packed) if "trained" in packed.document else {}
+    for name, values in trained.items():
+        if values.dtype.kind not in "iuf" or not np.isfinite(values).all():
+            raise ValueError(f"the trained values of {name!r} are no finite numbers")
+    return ReconstructPayload(integers, biases, trained=trained)

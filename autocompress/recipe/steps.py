@@ -65,6 +65,8 @@ class Evidence:
         statistics: collects those of its activations.
         batches: the calibration samples.
         unlabelled: all samples that training may use.
+        labels: gives the classes of those samples, in their order; None where there are none.
+        unfolded: gives the original before batch normalization was folded; None where it is not at hand.
         original: the folded model that the recipe starts from, the teacher of recovery.
         effort: of steps that train.
     """
@@ -74,6 +76,8 @@ class Evidence:
     unlabelled: Batches
     original: ModelProto
     effort: Effort = field(default_factory=Effort)
+    labels: Callable[[], npt.NDArray[Any] | None] = lambda: None
+    unfolded: Callable[[], ModelProto] | None = None
 
 
 @dataclass(frozen=True)
@@ -110,8 +114,19 @@ def _resolve_recovery(model: ModelProto, config: Any, evidence: Evidence) -> Any
         evidence.unlabelled,
         progress=effort.progress,
         deadline_s=effort.deadline_s,
+        labels=evidence.labels() if config.trains and config.label_weight > 0 else None,
         checkpoint=effort.checkpoint,
     )
+
+
+def _resolve_pruning(model: ModelProto, config: Any, evidence: Evidence) -> Any:
+    def recovered(smaller: ModelProto) -> ModelProto:
+        closed = recover.RecoverConfig(level="closed_form")
+        return recover.recover(smaller, closed, recover.resolve(smaller, evidence.original, closed, evidence.batches))
+
+    read = evidence.unfolded if config.criterion == prune.BATCH_NORM_SCALE else None
+    unfolded = None if read is None else read()
+    return prune.resolve(model, config, evidence.batches, original=unfolded, recovered=recovered)
 
 
 STEPS: tuple[Step, ...] = (
@@ -130,7 +145,7 @@ STEPS: tuple[Step, ...] = (
         pack=stem_codecs.pack,
         unpack=stem_codecs.unpack_prune,
         stem=True,
-        resolve=lambda model, config, evidence: prune.resolve(model, config, evidence.batches),
+        resolve=_resolve_pruning,
         apply=prune.prune,
     ),
     Step(

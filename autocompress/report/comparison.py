@@ -9,8 +9,10 @@ from typing import Any
 from autocompress.report.verdict import summary_scale
 from autocompress.report.wording import (
     MISSING,
+    count,
     milliseconds,
     milliseconds_interval,
+    percent,
     plural,
     size,
     times,
@@ -39,7 +41,7 @@ class ComparisonRow:
 
 
 def compare(summary: Mapping[str, Any]) -> list[ComparisonRow]:
-    """Rows for accuracy, latency measured, latency estimated and size; cells without a value show a dash."""
+    """Rows for accuracy, latency measured, latency estimated and sizes; cells without a value show a dash."""
     baseline, best = summary.get("baseline") or {}, summary.get("best") or {}
     scale = summary_scale(summary)
     n = best.get("n") or baseline.get("n")
@@ -73,7 +75,33 @@ def compare(summary: Mapping[str, Any]) -> list[ComparisonRow]:
             best=size(best.get("size_bytes")),
             change=_smaller(baseline.get("size_bytes"), best.get("size_bytes")),
         ),
+        *_compressed(baseline, best),
+        *_work(summary.get("structure")),
     ]
+
+
+def _work(structure: Mapping[str, Any] | None) -> list[ComparisonRow]:
+    """Multiply-adds and parameters, where layers themselves were changed."""
+    if not structure:
+        return []
+    rows = []
+    for label, key in (("multiply-adds", "macs"), ("parameters", "parameters")):
+        before, after = structure["before"][key], structure["after"][key]
+        if before is not None and after is not None:
+            rows.append(ComparisonRow(label, count(before), count(after), _fewer(before, after)))
+    return rows
+
+
+def _fewer(before: int, after: int) -> str:
+    return f"{percent(1.0 - after / before)} fewer" if before else MISSING
+
+
+def _compressed(baseline: Mapping[str, Any], best: Mapping[str, Any]) -> list[ComparisonRow]:
+    """The size for transfer, where both were really compressed."""
+    before, after = baseline.get("deflate_bytes"), best.get("deflate_bytes")
+    if before is None or after is None:
+        return []
+    return [ComparisonRow("size compressed (deflate)", size(before), size(after), _smaller(before, after))]
 
 
 def _estimated_speedup(best: Mapping[str, Any], estimated: tuple[float | None, float | None]) -> float | None:

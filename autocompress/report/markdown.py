@@ -57,6 +57,7 @@ def _verified(points: Sequence[Point], labels: RecipeLabels, scale: Scale) -> li
             scale.interval(p.drop_interval),
             milliseconds(p.latency_ms),
             size(p.candidate.size_bytes),
+            size(p.candidate.deflate_bytes),
             labels(p.candidate.recipe),
         )
         for p in points
@@ -66,7 +67,7 @@ def _verified(points: Sequence[Point], labels: RecipeLabels, scale: Scale) -> li
     else:
         title, level, known = "Verified candidates", "95 %", ""
     speed = (f"speedup{known}", f"{level} interval")
-    heads = ("trial", *speed, "drop", "95 % interval", f"latency{known}", "size", "recipe")
+    heads = ("trial", *speed, "drop", "95 % interval", f"latency{known}", "size", "compressed", "recipe")
     return [f"## {title}", _table(heads, rows)]
 
 

@@ -54,6 +54,9 @@ _KEYS: dict[str, tuple[str, ...]] = {
 }
 
 
+_AS_IT_WAS = ("accuracy", "n", "latency_ms", "latency_estimate_ms", "size_bytes", "deflate_bytes")
+
+
 def build_summary(
     record: StudyRecord,
     *,
@@ -110,11 +113,13 @@ def build_summary(
             "target_speedup": config.get("target_speedup"),
             "target_latency_ms": _target_latency_ms(config),
             "target_size": config.get("target_size"),
+            "size_as": config.get("size_as") or "file",
             "max_accuracy_drop": config.get("max_accuracy_drop"),
             "target_met": target_met,
             "target_met_by_estimate": target_met_by_estimate,
             "baseline": _baseline(record, trial),
             "best": None if model is None else _best(record, trial, model, recipe, higher_is_better),
+            "finalists": [_finalist(c) for c in record.candidates if c.verified_drop is not None],
             "trials": _counts(record.candidates),
             "seconds": {stage: float((seconds or {}).get(stage, 0.0)) for stage in STAGES},
             "estimator": {"coverage": _coverage(record, trial), "mape_verified": mape_verified(record.candidates)},
@@ -182,6 +187,7 @@ def _baseline(record: StudyRecord, trial: CandidateRecord | None) -> dict[str, A
         "latency_estimate_ms": given.get("latency_estimate_ms"),
         "latency_estimate_interval90_ms": given.get("latency_estimate_interval90_ms"),
         "size_bytes": given.get("size_bytes", record.header.study.model_size_bytes),
+        "deflate_bytes": given.get("deflate_bytes"),
     }
 
 
@@ -191,7 +197,7 @@ def _best(
     baseline = _baseline(record, trial)
     if trial is None:
         return {
-            **{key: baseline[key] for key in ("accuracy", "n", "latency_ms", "latency_estimate_ms", "size_bytes")},
+            **{key: baseline[key] for key in _AS_IT_WAS},
             "trial": None,
             "accuracy_drop": 0.0,
             "accuracy_drop_ci95": [0.0, 0.0],
@@ -219,9 +225,22 @@ def _best(
         "speedup_ci95": timed.speedup_ci95.to_list() if timed else None,
         "rounds": timed.rounds if timed else None,
         "size_bytes": trial.size_bytes,
+        "deflate_bytes": trial.deflate_bytes,
         "model": model,
         "recipe": recipe,
         "recipe_hash": trial.recipe_hash,
+    }
+
+
+def _finalist(candidate: CandidateRecord) -> dict[str, Any]:
+    """What was verified of a candidate, and how large it is."""
+    drop, timed = candidate.verified_drop, candidate.verified_speedup
+    return {
+        "trial": candidate.trial,
+        "accuracy_drop": drop.drop if drop else None,
+        "speedup": timed.speedup if timed else None,
+        "size_bytes": candidate.size_bytes,
+        "deflate_bytes": candidate.deflate_bytes,
     }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from autocompress.report.counted_size import counted_bytes, is_compressed, times_smaller
 from autocompress.report.speed import speed_sentence, speed_words
 from autocompress.report.wording import Scale, bounds, milliseconds, plural, sentence, size, times
 
@@ -48,7 +49,8 @@ def target_words(summary: Summary) -> str:
     if summary.get("target_latency_ms") is not None:
         parts.append(f"at most {milliseconds(summary['target_latency_ms'])}")
     if summary.get("target_size") is not None:
-        parts.append(f"size {_size_target(summary['target_size'])}")
+        kind = "compressed size" if is_compressed(summary) else "size"
+        parts.append(f"{kind} {_size_target(summary['target_size'])}")
     if summary.get("max_accuracy_drop") is not None:
         parts.append(f"at most {summary_scale(summary).amount(summary['max_accuracy_drop'])} of accuracy drop")
     return ", ".join(parts) or "none"
@@ -92,7 +94,7 @@ def _gain(summary: Summary, best: Summary) -> str:
         return _UNCHANGED
     speed = speed_words(summary)
     only_size = summary.get("target_speedup") is None and summary.get("target_latency_ms") is None
-    if summary.get("target_size") is not None and only_size and (factor := _smaller(summary, best)):
+    if summary.get("target_size") is not None and only_size and (factor := times_smaller(summary, best)):
         return f"{times(factor)} smaller, {speed}"
     return speed
 
@@ -132,17 +134,13 @@ def _doubt(best: Summary, limit: float | None) -> str:
 
 
 def _size_sentence(summary: Summary, best: Summary) -> str:
-    factor = _smaller(summary, best)
+    factor = times_smaller(summary, best)
     if factor is None or best.get("trial", 0) is None:
         return ""
-    before, after = size(summary["baseline"].get("size_bytes")), size(best["size_bytes"])
+    before, after = (size(counted_bytes(summary, part)) for part in (summary["baseline"], best))
+    subject = "Compressed for transfer, the file" if is_compressed(summary) else "The file"
     change = f"{times(factor)} smaller" if factor >= 1.005 else "no smaller"
-    return f"The file has {after} instead of {before} ({change})."
-
-
-def _smaller(summary: Summary, best: Summary) -> float | None:
-    before, after = summary["baseline"].get("size_bytes"), best.get("size_bytes")
-    return before / after if before and after else None
+    return f"{subject} has {after} instead of {before} ({change})."
 
 
 def _size_target(target: Any) -> str:

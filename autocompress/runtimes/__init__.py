@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 RUNTIME_NAMES = ("onnxruntime", "openvino", "replay")
 
+RUNTIMES_THAT_SKIP_ZEROS: frozenset[str] = frozenset()
+"""Runtimes that multiply by sparse weights faster than by dense ones; none, as measured (docs/decisions/007)."""
+
 
 def get_runtime(name: str) -> Runtime:
     """The runtime of that name.

@@ -77,10 +77,24 @@ def _products(network: Any, given: GivenModel) -> dict[int, int]:
     found = {}
     for native in network.get_ordered_ops():
         position = given.named_in(native.get_friendly_name())
-        if native.get_type_name() != "MatMul" or position is None:
-            continue
-        left, result = native.input(0).get_partial_shape(), native.output(0).get_partial_shape()
-        if left.is_static and result.is_static and len(left) > 1:
-            inner = left[len(left) - (2 if native.get_attributes()["transpose_a"] else 1)].get_length()
-            found[position] = prod(d.get_length() for d in result) * inner
+        if position is not None and (amount := _multiply_adds(native)):
+            found[position] = amount
     return found
+
+
+def _multiply_adds(native: Any) -> int:
+    """Of one given matrix product; 0 for everything else, and where sizes are open."""
+    kind, ports = native.get_type_name(), [*native.inputs(), *native.outputs()]
+    if kind not in ("MatMul", "Einsum") or not all(port.get_partial_shape().is_static for port in ports):
+        return 0
+    *operands, result = (tuple(d.get_length() for d in port.get_partial_shape()) for port in ports)
+    if kind == "MatMul":
+        left = operands[0]
+        return int(prod(result) * (left[-2 if native.get_attributes()["transpose_a"] else -1] if len(left) > 1 else 0))
+    terms = str(native.get_attributes()["equation"]).replace(" ", "").partition("->")[0].split(",")
+    if [len(term) for term in terms] != [len(operand) for operand in operands] or len(operands) != 2:
+        return 0  # written with an ellipsis, or no product of two
+    sizes: dict[str, int] = {}
+    for term, operand in zip(terms, operands, strict=True):
+        sizes.update(zip(term, operand, strict=True))
+    return prod(sizes.values())

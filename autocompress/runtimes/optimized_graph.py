@@ -19,7 +19,9 @@ import onnx
 from onnx import ModelProto, NodeProto
 
 from autocompress.errors import RuntimeFailure
+from autocompress.graph.external import is_external
 from autocompress.graph.signature import TensorType
+from autocompress.graph.walk import all_tensors
 from autocompress.runtimes.failure import runtime_failure
 from autocompress.runtimes.onnxruntime_session import NAME, element_type, native_session
 from autocompress.runtimes.operator_signature import constant_type
@@ -73,7 +75,7 @@ def _optimize(model: bytes | str, threads: int, optimize: bool, folder: Path) ->
 
     def adjust(native: Any) -> None:
         native.optimized_model_filepath = str(target)
-        if _is_large(model):
+        if _keeps_weights_apart(model):
             native.add_session_config_entry(
                 "session.optimized_model_external_initializers_file_name", "optimized.weights"
             )
@@ -85,12 +87,12 @@ def _optimize(model: bytes | str, threads: int, optimize: bool, folder: Path) ->
     return onnx.load(str(target))
 
 
-def _is_large(model: bytes | str) -> bool:
+def _keeps_weights_apart(model: bytes | str) -> bool:
+    """Whether the optimized form has to: it is large, or would name files that are not beside it."""
     if isinstance(model, bytes):
         return len(model) > _LARGE_BYTES
-    path = Path(model)
-    beside = sum(p.stat().st_size for p in path.parent.iterdir() if p.is_file() and p.suffix != ".onnx")
-    return path.stat().st_size + beside > _LARGE_BYTES
+    given = onnx.load(model, load_external_data=False)
+    return Path(model).stat().st_size > _LARGE_BYTES or any(map(is_external, all_tensors(given)))
 
 
 def _runnable(model: ModelProto, folder: Path) -> bytes | str:

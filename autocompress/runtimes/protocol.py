@@ -128,6 +128,7 @@ class QuantizationRules:
         weight_only_ops: op types whose constant matrix may stay in integers while activations stay float.
         uneven_concat_ops: op types that cannot read, in integers whose zero point is not zero, what a Concat has joined
             along another axis than the last.
+        unsigned_concat_ops: op types that compute wrongly from signed activations that a Concat has joined.
         weight_only_form: how such a matrix is written: "matmul_nbits" (ONNX Runtime's operator of that name) or
             "dequantize" (DequantizeLinear by blocks of rows, standard from operator set 21 on).
         table_ops: op types that pick rows of a constant matrix, which may be integers then.
@@ -152,6 +153,7 @@ class QuantizationRules:
     weight_only_ops: frozenset[str] = frozenset()
     weight_only_form: str = "matmul_nbits"
     uneven_concat_ops: frozenset[str] = frozenset()
+    unsigned_concat_ops: frozenset[str] = frozenset()
     table_ops: frozenset[str] = frozenset()
     least_results: tuple[tuple[str, float, float], ...] = ()
 

@@ -19,6 +19,7 @@ _PRODUCTS = frozenset(
 )  # fmt: skip
 _RECURRENT = frozenset({"LSTM", "GRU", "RNN", "DynamicQuantizeLSTM"})
 _WEIGHTED_ATTENTION = frozenset({"Attention", "QAttention"})  # of com.microsoft: they project their input themselves
+_LOOPS = frozenset({"Eltwise", "Subgraph", "Transpose"})
 _LOOKUPS = frozenset({"Gather", "GatherElements", "GatherND"})
 
 
@@ -56,9 +57,8 @@ def multiply_adds(signature: OpSignature) -> int:
     op_type = signature.op_type
     if not signature.outputs or not signature.inputs or signature.inputs[0] is None:
         return 0
-    within = dict(signature.attributes).get("multiply_adds")
-    if isinstance(within, int):
-        return within
+    if "multiply_adds" in dict(signature.attributes):
+        return products_within(signature)
     if op_type in _CONVOLUTIONS:
         return _convolution(signature)
     if op_type in ("ConvTranspose", "Deconvolution"):
@@ -82,6 +82,25 @@ def multiply_adds(signature: OpSignature) -> int:
     if op_type == "Einsum":
         return _einsum(signature)
     return 0
+
+
+def products_within(signature: OpSignature) -> int:
+    """Multiply-adds of the matrix products that an operator of another kind computes, as fused attention does.
+
+    A loop without a softmax, and without a matrix among its operands, only bears the name of a product that runs as an
+    operator of its own.
+    """
+    attributes = dict(signature.attributes)
+    within, fused = attributes.get("multiply_adds"), attributes.get("fused")
+    if not isinstance(within, int):
+        return 0
+    matrix = weight_of(signature)
+    real = (
+        signature.op_type not in _LOOPS
+        or (isinstance(fused, tuple) and "Softmax" in fused)
+        or (matrix is not None and min(matrix.shape[-2:]) > 1)
+    )
+    return within if real else 0
 
 
 def convolution_kernel(signature: OpSignature) -> TensorType | None:

@@ -1,10 +1,16 @@
-"""How many samples a series of damage measurements may use."""
+"""How much a search can afford where the model is slow for the time given."""
 
 from __future__ import annotations
 
+from autocompress.search.space import NONE
 from autocompress.search.state import SearchState
 
 _SHARE = 0.1
+_EARLY = ("baseline", "calibrate", "profile")
+# Exploration ends when so much of the time is used; before reconstruction, of what measuring has left.
+_UNTIL_VERIFICATION, _BEFORE_POLISH = 0.8, 0.5
+_UNTIL_STEMS, _UNTIL_END_OF_STEMS = 0.3, 0.75
+_FEWEST_TRIALS = 2
 
 
 def affordable_samples(state: SearchState, measurements: int, choices: tuple[int, ...]) -> int:
@@ -20,3 +26,38 @@ def affordable_samples(state: SearchState, measurements: int, choices: tuple[int
         return choices[1]
     once_s = measurements * state.baseline.run_s
     return next((n for n in choices if n * once_s <= _SHARE * state.settings.timeout_s), choices[-1])
+
+
+def early_share(state: SearchState) -> float:
+    """The part of the time that measuring, calibrating and pricing took; 0 without a limit."""
+    if state.settings.timeout_s is None:
+        return 0.0
+    spent_s = sum(state.stopwatch.seconds[stage] for stage in _EARLY)
+    return min(spent_s / state.settings.timeout_s, 1.0)
+
+
+def exploring_until(state: SearchState) -> float:
+    """The share of the time after which exploration ends: earlier where stems or reconstruction are to follow."""
+    space = state.settings.space
+    if space.structural:
+        return _UNTIL_STEMS if stems_follow(state) else _UNTIL_END_OF_STEMS
+    if all(name == NONE for name in space.reconstruction):
+        return _UNTIL_VERIFICATION
+    # Of a slow model much of the time is gone before anything can be searched.
+    early = early_share(state)
+    return min(early + _BEFORE_POLISH * (1.0 - early), _UNTIL_VERIFICATION)
+
+
+def stems_follow(state: SearchState) -> bool:
+    """Whether smaller float models are still to be searched."""
+    return state.settings.space.structural and len(state.stems) == 1
+
+
+def affordable_trials(state: SearchState) -> int | None:
+    """How many more candidates can be evaluated before exploration has to end, at least two; None where all can."""
+    timeout_s = state.settings.timeout_s
+    costs_s = [trial.evaluated.build_s + trial.evaluated.evaluate_s for trial in state.ledger.complete]
+    if state.settings.deterministic or timeout_s is None or not costs_s:
+        return None
+    left_s = exploring_until(state) * timeout_s - state.stopwatch.elapsed_s
+    return max(int(left_s * max(state.settings.workers, 1) / max(*costs_s, 1e-9)), _FEWEST_TRIALS)

@@ -38,9 +38,19 @@ _MEANING = {
     "l1": "Channels of the smallest sum of absolute weights go.",
     "l2": "Channels of the smallest norm of weights go.",
     "geometric_median": "Channels nearest to all others go (FPGM, He et al., CVPR 2019).",
+    "batch_norm_scale": "Channels of the smallest scale of batch normalization go (Liu et al., ICCV 2017), where the "
+    "model as it came in still has it.",
     "activation": "Channels of the smallest mean magnitude on samples go.",
     "reconstruction": "Channels go that the layers behind miss least, by second moments of samples.",
+    "surgeon": "Channels go one by one that cost the layers behind least once these are solved anew (optimal brain "
+    "surgeon, Hassibi and Stork 1993, for channels as in ZipLM, Kurtic et al., NeurIPS 2023).",
     "taylor": "Channels of the smallest first-order effect on the output go, by gradients on samples.",
+    "magnitude": "The smallest weights become zero; needs no samples.",
+    "wanda": "The smallest products of a weight and the norm of what it meets, within each output (Sun et al., 2023).",
+    "sparsegpt": "One weight after the other, and those that stay make up for it (Frantar and Alistarh, ICML 2023).",
+    "unstructured": "Zeros may stand anywhere.",
+    "2:4": "Two of each four input channels stay, for every output and kernel element.",
+    "1:4": "One of each four stays.",
     "cross_layer": "Equal weight ranges in neighbouring layers (Nagel et al., ICCV 2019), then high-bias absorption; "
     "clipped channels keep within their bounds.",
     "cross_layer_unbound": "The same, after upper bounds that calibration hardly reaches were removed.",
@@ -48,9 +58,14 @@ _MEANING = {
     "and layers before.",
     "smooth_insert": "The same, with a Mul of its own where nothing before can take the factors: in encoders that "
     "normalize behind the residual sum, that is everywhere, and `smooth` alone does nothing.",
+    "awq": "AWQ (Lin et al., MLSys 2024): weights that meet large activations get finer steps, for weights in blocks.",
+    "bias": "Empirical bias correction (Nagel et al., ICCV 2019): integers stay the nearest, and each layer's bias "
+    "takes off the mean error that is left on what really reaches the layer.",
     "adaround": "AdaRound (Nagel et al., ICML 2020): each layer's rounding by gradient descent on its output.",
     "gptq": "GPTQ (Frantar et al., ICLR 2023): column by column, the error of each made good by the rest.",
     "block": "The layers of a block together (BRECQ, Li et al., ICLR 2021; QDrop, Wei et al., ICLR 2022).",
+    "distill": "Weights and step sizes of the quantized model are trained (LSQ, Esser et al., ICLR 2020), with the "
+    "original as the teacher; the last resort, for `--recovery light` or `full`.",
 }
 
 
@@ -61,6 +76,7 @@ class Family:
     Attributes:
         title: for people.
         key: in search spaces.
+        others: further keys that take the same names.
         names: of the algorithms, as their own listing has them.
         meaning: what each does, in one sentence.
     """
@@ -69,6 +85,7 @@ class Family:
     key: str
     names: Sequence[str]
     meaning: Callable[[str], str]
+    others: tuple[str, ...] = ()
 
 
 def _of_range(name: str) -> str:
@@ -82,7 +99,7 @@ def _names(step: str) -> tuple[str, ...]:
 
 FAMILIES: tuple[Family, ...] = (
     Family("Precisions of a unit", "precision.options", PRECISIONS, _MEANING.__getitem__),
-    Family("Ranges", "scheme.activation_range", tuple(ALGORITHMS), _of_range),
+    Family("Ranges", "scheme.activation_range", tuple(ALGORITHMS), _of_range, ("scheme.weight_range",)),
     Family("Decomposition", "steps.decomposition", _names("decomposition"), _MEANING.__getitem__),
     Family(
         "Pruning of channels, by importance",
@@ -90,6 +107,8 @@ FAMILIES: tuple[Family, ...] = (
         _names("pruning"),
         _MEANING.__getitem__,
     ),
+    Family("Sparsity, by what becomes zero", "steps.sparsity", _names("sparsity"), _MEANING.__getitem__),
+    Family("Patterns of zeros", "steps.sparsity_pattern", _names("sparsity_pattern"), _MEANING.__getitem__),
     Family("Equalization", "steps.equalization", tuple(EQUALIZATIONS), _MEANING.__getitem__),
     Family("Reconstruction", "steps.reconstruction", METHODS, _MEANING.__getitem__),
 )
@@ -97,15 +116,16 @@ FAMILIES: tuple[Family, ...] = (
 
 def names_by_key() -> Mapping[str, Sequence[str]]:
     """Key of search spaces -> the algorithms of its family."""
-    return {family.key: family.names for family in FAMILIES}
+    return {key: family.names for family in FAMILIES for key in (family.key, *family.others)}
 
 
 def table() -> str:
     """The text of ``docs/algorithms.md``."""
     parts = [_HEAD]
     for family in FAMILIES:
+        keys = " and ".join(f"`{key}`" for key in (family.key, *family.others))
         rows = "".join(f"| `{name}` | {family.meaning(name)} |\n" for name in family.names)
-        parts.append(f"\n## {family.title}\n\n`{family.key}`\n\n| Name | Meaning |\n| --- | --- |\n{rows}")
+        parts.append(f"\n## {family.title}\n\n{keys}\n\n| Name | Meaning |\n| --- | --- |\n{rows}")
     return "".join(parts)
 
 

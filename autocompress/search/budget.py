@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from autocompress.search.counted_size import FILE, Sized, counted_bytes
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -12,19 +14,25 @@ class Budget:
     Attributes:
         accuracy_drop: largest drop allowed, in the metric's own unit.
         latency_ms: largest latency allowed, or None without a latency target.
-        size_bytes: largest file allowed, or None without a size target.
+        size_bytes: largest size allowed, or None without a size target.
         speedup: the speedup that ``latency_ms`` stands for, or None without a latency target.
+        size_as: which size that is (see ``counted_size``).
     """
 
     accuracy_drop: float
     latency_ms: float | None
     size_bytes: float | None
     speedup: float | None
+    size_as: str = FILE
 
     @property
     def has_target(self) -> bool:
         """Whether there is anything to reach beyond the accuracy limit."""
         return self.latency_ms is not None or self.size_bytes is not None
+
+    def counted_bytes(self, sized: Sized) -> int:
+        """The size of a model that ``size_bytes`` limits."""
+        return counted_bytes(sized, self.size_as)
 
     def met_by(self, *, drop: float, speedup: float, size_bytes: float) -> bool:
         """Whether measured values keep every limit."""
@@ -53,8 +61,12 @@ def make_budget(
     target_latency_ms: float | None,
     target_size_factor: float | None,
     target_size_bytes: float | None,
+    size_as: str = FILE,
 ) -> Budget:
-    """Derives the limits; where two targets say the same thing, the stricter holds."""
+    """Derives the limits; where two targets say the same thing, the stricter holds.
+
+    Sizes are those that ``size_as`` says, of the baseline as well.
+    """
     speedups = []
     if target_speedup is not None:
         speedups.append(target_speedup)
@@ -71,4 +83,5 @@ def make_budget(
         latency_ms=None if speedup is None else baseline_latency_ms / speedup,
         size_bytes=min(sizes) if sizes else None,
         speedup=speedup,
+        size_as=size_as,
     )

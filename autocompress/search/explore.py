@@ -10,20 +10,17 @@ from autocompress.errors import CandidateFailed
 from autocompress.latency.speedup import estimated_speedup, scaled
 from autocompress.runtimes.protocol import ExecutedOp
 from autocompress.search import tasks
+from autocompress.search.affordable import exploring_until, stems_follow
 from autocompress.search.anchors import anchored_prices
 from autocompress.search.encoding import Params
 from autocompress.search.pareto import front, hypervolume
 from autocompress.search.proposals import Proposal, breed, choose
 from autocompress.search.ranking import expected_drop, rank, standard_error
-from autocompress.search.seeding import fastest_ms, propose_between
+from autocompress.search.seeding import fastest_ms, propose_between, smallest_bytes
 from autocompress.search.space import NONE
 from autocompress.search.state import SearchState
 from autocompress.search.trials import COMPLETE, FAILED, PRUNED, Trial
 
-# A share of the time is kept for verification.
-_SEARCH_SHARE = 0.8
-_SHARE_BEFORE_POLISH = 0.5
-_SHARE_BEFORE_STEMS, _SHARE_OF_STEMS = 0.3, 0.75
 _TRIALS_FOR_POLISH, _MANY_TRIALS = 2, 12
 _STAGNATION = 12
 _MARGIN = 0.02
@@ -149,7 +146,7 @@ def explore(state: SearchState) -> None:
 
 def leaves_to_stems(state: SearchState) -> bool:
     """Whether quantization alone does not reach the target, and smaller float models are still to be searched."""
-    if not _stems_follow(state) or not _beyond_reach(state):
+    if not stems_follow(state) or not (_beyond_reach(state) or _too_large(state)):
         return False
     state.out_of_reach, state.stop_reason = True, "quantization alone does not reach the target"
     return True
@@ -165,13 +162,24 @@ def _beyond_reach(state: SearchState) -> bool:
     return floor_ms > state.steering.latency_ms
 
 
+def _too_large(state: SearchState) -> bool:
+    """Whether no assignment of precisions, by its price or as built, is as small as asked for."""
+    limits = state.limits
+    if limits.size_bytes is None or len(state.own_trials) < _ENOUGH_TO_JUDGE:
+        return False
+    smallest_seen = min(limits.counted_bytes(trial.evaluated) for trial in state.own_trials)
+    return min(smallest_bytes(state) * (1 - _MARGIN), smallest_seen) > limits.size_bytes
+
+
 def loses_nothing(state: SearchState, trial: Trial) -> bool:
     """Whether a trial is verified to meet the target with no loss worth speaking of on either part."""
     verified = trial.verification
     if state.settings.deterministic or verified is None or not keeps_target(state, trial):
         return False
     slack = 0.1 * state.steering.accuracy_drop
-    met = state.steering.met_by(drop=verified.drop.drop, speedup=verified.gain_low, size_bytes=verified.size_bytes)
+    met = state.steering.met_by(
+        drop=verified.drop.drop, speedup=verified.gain_low, size_bytes=state.limits.counted_bytes(verified)
+    )
     return met and trial.evaluated.drop.drop <= slack and verified.drop.drop <= slack
 
 
@@ -183,7 +191,7 @@ def out_of_allowance(state: SearchState) -> str:
     """Why the search may not go on, or an empty string."""
     if state.settings.trials is not None and trials_left(state) <= _kept_for_later(state):
         return f"all {state.settings.trials} trials are used"
-    if not state.settings.deterministic and state.stopwatch.used(_share(state)):
+    if not state.settings.deterministic and state.stopwatch.used(exploring_until(state)):
         return "the time is used up"
     return ""
 
@@ -195,23 +203,10 @@ def trials_left(state: SearchState) -> float:
 
 def _kept_for_later(state: SearchState) -> int:
     """Trials that exploration leaves to stems, or to reconstruction where there are many."""
-    if _stems_follow(state):
+    if stems_follow(state):
         return (state.settings.trials or 0) // 2
     follows = any(name != NONE for name in state.settings.space.reconstruction)
     return _TRIALS_FOR_POLISH if follows and (state.settings.trials or 0) >= _MANY_TRIALS else 0
-
-
-def _share(state: SearchState) -> float:
-    """The part of the time that exploration may use: less where reconstruction is to follow."""
-    if state.settings.space.structural:
-        return _SHARE_BEFORE_STEMS if _stems_follow(state) else _SHARE_OF_STEMS
-    follows = any(name != NONE for name in state.settings.space.reconstruction)
-    return _SHARE_BEFORE_POLISH if follows else _SEARCH_SHARE
-
-
-def _stems_follow(state: SearchState) -> bool:
-    """Whether smaller float models are still to be searched."""
-    return state.settings.space.structural and len(state.stems) == 1
 
 
 def _next_round(state: SearchState) -> tuple[list[Proposal], list[tuple[Proposal, str]]]:
@@ -338,14 +333,14 @@ def keeps_target(state: SearchState, trial: Trial) -> bool:
     return state.steering.met_by(
         drop=trial.evaluated.drop.drop,
         speedup=state.baseline_ms / state.latency_ms(trial),
-        size_bytes=trial.evaluated.size_bytes,
+        size_bytes=state.limits.counted_bytes(trial.evaluated),
     )
 
 
 def keeps_speed_and_size(state: SearchState, trial: Trial) -> bool:
     """Whether a trial, as measured on the search part, keeps the limits on speed and size that were asked for."""
     speedup = state.baseline_ms / state.latency_ms(trial)
-    return state.limits.met_by(drop=0.0, speedup=speedup, size_bytes=trial.evaluated.size_bytes)
+    return state.limits.met_by(drop=0.0, speedup=speedup, size_bytes=state.limits.counted_bytes(trial.evaluated))
 
 
 def _show_best(state: SearchState) -> None:

@@ -14,6 +14,7 @@ from autocompress.recipe.recipe import Recipe
 from autocompress.runtimes.protocol import ExecutedOp
 from autocompress.search.attribution import attribute_ops, is_boundary
 from autocompress.search.boundaries import Boundary, find_boundaries, int8_units
+from autocompress.search.counted_size import FILE
 from autocompress.search.prices import OPTIONS, ConversionPrice, LatencyPrices
 from autocompress.search.regions import Region
 from autocompress.search.sizes import fit_sizes
@@ -28,7 +29,7 @@ class Probe:
     Attributes:
         options: position in ``OPTIONS`` of each region.
         ops: the executed graph.
-        size_bytes: of the candidate's file.
+        size_bytes: of the candidate, the size that counts.
     """
 
     options: tuple[int, ...]
@@ -78,6 +79,8 @@ def fit_prices(
     estimator: LatencyEstimator,
     elements: Mapping[str, int],
     config: QuantizeConfig | None = None,
+    *,
+    size_as: str = FILE,
 ) -> LatencyPrices:
     """Additive prices from probes, every operator priced by the estimator.
 
@@ -88,6 +91,7 @@ def fit_prices(
         estimator: prices executed operators.
         elements: tensor -> number of elements.
         config: the scheme of the probes; the usual one unless given.
+        size_as: which size that of the probes is: "file" or "deflate".
     """
     int8 = int8_units(builder.quantizer, regions, config or QuantizeConfig())
     boundaries = find_boundaries(builder.prepared, regions, builder.rules, elements, int8)
@@ -106,7 +110,7 @@ def fit_prices(
     fp32_estimate = estimator.estimate(probes[FP32].ops)
     int8_estimate = estimator.estimate(probes[INT8].ops) if INT8 in probes else fp32_estimate
     half = (int8_estimate.interval90_ms.high - int8_estimate.interval90_ms.low) / 2
-    region_bytes, fixed_bytes = fit_sizes(builder.prepared, regions, probes)
+    region_bytes, fixed_bytes = fit_sizes(builder.prepared, regions, probes, size_as)
     return LatencyPrices(
         regions=tuple(regions),
         region_us=region_us,

@@ -1,7 +1,11 @@
-"""How far a task in a worker process is, told through a small file that whoever waits for the task reads."""
+"""How far a task in a worker process is, told through a small file that whoever waits for the task reads.
+
+A file beside it says the other way that a training should end.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,6 +32,8 @@ class Step:
 class ProgressFile(NullProgress):
     """Writes what a task reports; where the file cannot be written, nobody is told.
 
+    Counting steps raises KeyboardInterrupt once somebody asked the task to stop, as Ctrl-C would in its own process.
+
     Args:
         path: of the file.
     """
@@ -42,6 +48,8 @@ class ProgressFile(NullProgress):
 
     def advance(self, n: int = 1) -> None:
         """Counts steps."""
+        if _stop_path(self._path).exists():
+            raise KeyboardInterrupt
         self._write(Step(self._step.done + n, self._step.total, self._step.detail))
 
     def detail(self, text: str) -> None:
@@ -55,6 +63,16 @@ class ProgressFile(NullProgress):
                 file.write(json.dumps(asdict(step)).encode())
         except OSError:
             return
+
+
+def ask_to_stop(path: Path) -> None:
+    """Asks the task that reports through ``path`` to stop at its next step."""
+    with contextlib.suppress(OSError):
+        _stop_path(path).touch()
+
+
+def _stop_path(path: Path) -> Path:
+    return path.with_suffix(".stop")
 
 
 def read_progress(path: Path) -> Step:

@@ -53,14 +53,14 @@ def rank(
         trial, drop, latency = trials[position], expected[position], latency_ms[position]
         within = drop <= budget.accuracy_drop and not trial.evaluated.stopped_early
         fast = budget.latency_ms is None or latency <= budget.latency_ms
-        small = budget.size_bytes is None or trial.evaluated.size_bytes <= budget.size_bytes
+        small = budget.size_bytes is None or budget.counted_bytes(trial.evaluated) <= budget.size_bytes
         if not within:
             return (2.0, drop, latency, position)
         if budget.has_target and fast and small:
             safe = budget.latency_ms is None or latency <= budget.latency_ms * (1 - _TIMING_MARGIN)
             return (0.0 if safe else 0.5, drop, latency, position)
         if budget.latency_ms is None and budget.size_bytes is not None:
-            return (1.0, trial.evaluated.size_bytes, drop, position)
+            return (1.0, budget.counted_bytes(trial.evaluated), drop, position)
         return (1.0, latency, drop, position)
 
     return [trials[i] for i in sorted(range(len(trials)), key=key)]

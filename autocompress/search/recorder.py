@@ -80,6 +80,7 @@ def candidate_record(trial: Trial) -> CandidateRecord:
         damage=trial.damage,
         latency=None if evaluation is None or evaluation.speedup is None else evaluation.speedup.b,
         size_bytes=None if evaluation is None else evaluation.size_bytes,
+        deflate_bytes=_deflate_bytes(trial),
         build_s=trial.build_s,
         evaluate_s=None if evaluation is None else evaluation.evaluate_s,
         verified_drop=None if verification is None else verification.drop,
@@ -112,7 +113,9 @@ def frozen_trial(trial: Trial, encoding: Encoding, budget: Budget) -> FrozenTria
         latency_ms, latency_attributes = _latency(trial)
         values = [result.drop.drop, latency_ms]
         attributes |= {**latency_attributes, "size_bytes": result.size_bytes, "n": result.drop.n}
-        limits = budget.constraints(drop=result.drop.drop, latency_ms=latency_ms, size_bytes=result.size_bytes)
+        limits = budget.constraints(
+            drop=result.drop.drop, latency_ms=latency_ms, size_bytes=budget.counted_bytes(result)
+        )
     frozen = optuna.trial.create_trial(
         state=states[trial.state],
         params=trial.params,
@@ -135,3 +138,9 @@ def _latency(trial: Trial) -> tuple[float, dict[str, Any]]:
     if trial.estimated_speedup is not None:
         attributes["speedup_estimate"] = trial.estimated_speedup.speedup
     return trial.estimate.latency_ms, attributes
+
+
+def _deflate_bytes(trial: Trial) -> int | None:
+    """The compressed size, by whoever compressed the candidate; its bytes are always the same."""
+    known = [result.deflate_bytes for result in (trial.evaluation, trial.verification) if result is not None]
+    return next((size for size in known if size is not None), None)

@@ -22,6 +22,7 @@ class BaselineResult:
         run_s: seconds that one run takes on this machine, for planning.
         size_bytes: bytes on disk of the model that came in.
         notices: sentences a person should read.
+        deflate_bytes: of its files compressed by deflate, where somebody compressed them.
     """
 
     search: MeasuredAccuracy
@@ -33,6 +34,7 @@ class BaselineResult:
     run_s: float
     size_bytes: int
     notices: tuple[str, ...]
+    deflate_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,12 @@ class ProbeResult:
     Attributes:
         ops: as the runtime executes it.
         size_bytes: of its file.
+        deflate_bytes: of its file compressed by deflate, where that counts.
     """
 
     ops: tuple[ExecutedOp, ...]
     size_bytes: int
+    deflate_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -66,8 +70,8 @@ class ReconstructionResult:
     """What rounding by reconstruction did.
 
     Attributes:
-        layers: whose weights were rounded anew.
-        improved: of them, those whose output is nearer to the original's than with nearest rounding.
+        layers: whose weights were rounded anew, or tensors that were trained.
+        improved: of them, those that bring the output nearer to the original's than nearest rounding does.
     """
 
     layers: int
@@ -103,6 +107,7 @@ class EvaluationResult:
         build_s: seconds spent on building it.
         evaluate_s: seconds spent on loading, running and timing it.
         ops: the candidate as the runtime executes it, where latency is estimated.
+        deflate_bytes: of the serialized candidate compressed by deflate, where that counts.
     """
 
     accuracy: MeasuredAccuracy
@@ -114,6 +119,7 @@ class EvaluationResult:
     build_s: float
     evaluate_s: float
     ops: tuple[ExecutedOp, ...] = ()
+    deflate_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -128,6 +134,7 @@ class VerificationResult:
         ops: the candidate as the runtime executes it.
         model_path: file of the candidate, where a command is to time it.
         estimated: what the estimator says instead; None where it was timed.
+        deflate_bytes: of the serialized candidate compressed by deflate.
     """
 
     accuracy: MeasuredAccuracy
@@ -137,6 +144,7 @@ class VerificationResult:
     ops: tuple[ExecutedOp, ...] = ()
     model_path: str | None = None
     estimated: EstimatedSpeedup | None = None
+    deflate_bytes: int | None = None
 
     @property
     def gain(self) -> float:

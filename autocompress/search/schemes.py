@@ -36,7 +36,7 @@ from autocompress.search.seeding import middle_rung
 from autocompress.search.state import SearchState
 from autocompress.search.surcharge import CONCERNS, FORM, Choice, Surcharge, spread_over
 
-_SAMPLES = (32, 16, 8, 4)
+_SAMPLES = (32, 16, 8, 4, 2)
 _EQUALIZE_SHARE, _SCREEN_SHARE, _REFINE_SHARE = 0.1, 0.12, 0.1
 # A damage above this is a model that does not work any more.
 _DESTROYED = 0.3

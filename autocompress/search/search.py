@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from autocompress.search import explore, schemes, seeding, stages
+from autocompress.search.affordable import affordable_trials
 from autocompress.search.polish import polish
 from autocompress.search.state import SearchState
+from autocompress.search.stems.sparse_speed import settle_sparsity
 from autocompress.search.stems.stage import search_stems
 from autocompress.search.verify import Outcome, conclude, verify
 
@@ -27,6 +29,7 @@ def run_search(state: SearchState) -> Outcome:
         schemes.price_choices(state)
         schemes.equalize(state)
         schemes.screen(state)
+        settle_sparsity(state)
         stages.set_up_whole_model(state)
         explore.evaluate(state, seeding.propose_whole_model(state), "evaluate first candidates")
         _verify_early(state)
@@ -37,7 +40,8 @@ def run_search(state: SearchState) -> Outcome:
                 stages.sense(state)
             explore.refit(state)
             if not explore.leaves_to_stems(state):
-                explore.evaluate(state, seeding.propose_ladder(state), "evaluate seeds")
+                seeds = seeding.propose_ladder(state)[: affordable_trials(state)]
+                explore.evaluate(state, seeds, "evaluate seeds")
                 _verify_early(state)
                 explore.explore(state)
         search_stems(state)

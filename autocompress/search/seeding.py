@@ -105,6 +105,11 @@ def fastest_ms(state: SearchState) -> float:
     return min(float(prices.price_ms(options).min()) for prices in (state.prices, *state.prices.forms.values()))
 
 
+def smallest_bytes(state: SearchState) -> float:
+    """Least size of any assignment, by the prices; inf where sizes are not known."""
+    return _problem(state).smallest_bytes()
+
+
 def _with_options(state: SearchState, scheme: Recipe, rung: Rung) -> Recipe:
     return _mixed(state, scheme, [OPTIONS[option] for option in rung.options])
 

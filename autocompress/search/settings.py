@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from autocompress.search.counted_size import FILE
 from autocompress.search.space import SearchSpace
 
 TIMING, COMMAND, ESTIMATE = "timing", "command", "estimate"
@@ -30,6 +31,7 @@ class SearchSettings:
         profiles: whether operators that no table knows are timed on this machine.
         recovery: how smaller float models are trained: "none" (only the closed form), "light" or "full".
         longest_task_s: after which a task of a worker is taken to hang.
+        size_as: which size counts: "file" or "deflate".
     """
 
     space: SearchSpace
@@ -47,6 +49,7 @@ class SearchSettings:
     profiles: bool = True
     recovery: str = "none"
     longest_task_s: float = 600.0
+    size_as: str = FILE
 
     @property
     def steered_by_estimates(self) -> bool:

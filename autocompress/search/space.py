@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from autocompress.errors import ConfigError
+from autocompress.calibration.ranges import ALGORITHMS
+from autocompress.errors import ConfigError, RecipeError
 from autocompress.passes.decompose import METHODS as DECOMPOSITIONS
 from autocompress.passes.equalize.step import EQUALIZATIONS
 from autocompress.passes.prune import CRITERIA
 from autocompress.passes.quantize import PRECISIONS
 from autocompress.passes.reconstruct import METHODS
+from autocompress.passes.recover import RecoverConfig
+from autocompress.passes.sparsify import CRITERIA as SPARSITIES
 
 SCHEME_CHOICES: dict[str, tuple[object, ...]] = {
     "activation_dtype": ("uint8", "int8"),
     "activation_symmetric": (False, True),
-    "activation_range": ("abs_max", "min_max", "moving_average", "percentile", "kl", "mse", "emd", "aciq"),
+    "activation_range": tuple(ALGORITHMS),
     "weight_dtype": ("int8", "uint8"),
     "weight_granularity": ("per_channel", "per_tensor"),
-    "weight_range": ("abs_max", "mse"),
+    "weight_range": tuple(ALGORITHMS),
     "bias_correction": (True, False),
     "product_results": ("int8", "float"),
     "scope": ("all", "weighted"),
@@ -32,10 +35,12 @@ SCHEME_CHOICES: dict[str, tuple[object, ...]] = {
     "float_storage": ("float32", "float16"),
 }
 NONE = "none"
+UNSTRUCTURED = "unstructured"
 STEP_CHOICES: dict[str, tuple[object, ...]] = {
     "decomposition": (NONE, *DECOMPOSITIONS),
-    # Folding leaves no batch normalization whose scale could say anything.
-    "pruning": (NONE, *(name for name in CRITERIA if name != "batch_norm_scale")),
+    "pruning": (NONE, *CRITERIA),
+    "sparsity": (NONE, *SPARSITIES),
+    "sparsity_pattern": (NONE, UNSTRUCTURED, "2:4", "1:4"),
     "equalization": tuple(EQUALIZATIONS),
     "reconstruction": (NONE, *METHODS),
 }
@@ -57,6 +62,9 @@ class SearchSpace:
         screen: how many schemes are kept after screening by output damage.
         decomposition: methods by which layers may become smaller ones; "none" first.
         pruning: criteria by which channels may go; "none" first.
+        sparsity: criteria by which single weights may become zero; "none" first.
+        sparsity_pattern: where zeros may stand; "none" first, and alone where any place will do.
+        recovery: settings of the training of stems (see ``RecoverConfig``), but its level and seed.
     """
 
     name: str
@@ -70,11 +78,14 @@ class SearchSpace:
     reconstruction: tuple[str, ...] = ("none",)
     decomposition: tuple[str, ...] = ("none",)
     pruning: tuple[str, ...] = ("none",)
+    sparsity: tuple[str, ...] = ("none",)
+    sparsity_pattern: tuple[str, ...] = ("none",)
+    recovery: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def structural(self) -> bool:
         """Whether the float model itself may become another one."""
-        return any(name != NONE for name in (*self.decomposition, *self.pruning))
+        return any(name != NONE for name in (*self.decomposition, *self.pruning, *self.sparsity))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form."""
@@ -111,13 +122,14 @@ def parse_space(name: str, document: Mapping[str, Any]) -> SearchSpace:
         ConfigError: naming the key or value that is not known.
     """
     where = f"search space {name!r}"
-    _known_keys(document, ("description", "scheme", "precision", "steps", "search"), where)
+    _known_keys(document, ("description", "scheme", "precision", "steps", "recovery", "search"), where)
     scheme = _section(document, "scheme", where)
     _known_keys(scheme, tuple(SCHEME_CHOICES), f"{where}, scheme")
     precision = _section(document, "precision", where)
     _known_keys(precision, ("options", "per"), f"{where}, precision")
     steps = _section(document, "steps", where)
     _known_keys(steps, tuple(STEP_CHOICES), f"{where}, steps")
+    recovery = _recovery(_section(document, "recovery", where), where)
     search = _section(document, "search", where)
     _known_keys(search, ("proposals_per_build", "screen"), f"{where}, search")
     per = str(precision.get("per", "model"))
@@ -143,6 +155,7 @@ def parse_space(name: str, document: Mapping[str, Any]) -> SearchSpace:
             for key, allowed in STEP_CHOICES.items()
         },
         screen=_positive(search.get("screen", 3), f"{where}, search.screen"),
+        recovery=recovery,
     )
 
 
@@ -153,6 +166,16 @@ def _section(document: Mapping[str, Any], key: str, where: str) -> Mapping[str, 
     if not isinstance(section, dict):
         raise ConfigError(f"{where}: {key} is {section!r}; it must be a mapping; see search_spaces/README.md")
     return section
+
+
+def _recovery(section: Mapping[str, Any], where: str) -> dict[str, Any]:
+    known = tuple(f.name for f in fields(RecoverConfig) if f.name not in ("level", "seed"))
+    _known_keys(section, known, f"{where}, recovery")
+    try:
+        RecoverConfig.from_dict(section)
+    except RecipeError as error:
+        raise ConfigError(f"{where}, recovery: {error}") from error
+    return dict(section)
 
 
 def _known_keys(mapping: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
@@ -169,8 +192,17 @@ def _values(given: object, allowed: tuple[object, ...], where: str) -> tuple[obj
         raise ConfigError(f"{where} is empty; give at least one of {', '.join(map(str, allowed))}")
     for value in listed:
         if value not in allowed or isinstance(value, bool) != isinstance(allowed[0], bool):
-            raise ConfigError(f"{where}: {value!r} is not known; it must be one of {', '.join(map(str, allowed))}")
+            hint = _unquoted(value, allowed) or f"it must be one of {', '.join(map(str, allowed))}"
+            raise ConfigError(f"{where}: {value!r} is not known; {hint}")
     return tuple(dict.fromkeys(listed))
+
+
+def _unquoted(value: object, allowed: tuple[object, ...]) -> str:
+    """Advice where YAML read a pattern such as 2:4 as a number to the base of 60; else empty."""
+    if not isinstance(value, int):
+        return ""
+    written = f"{value // 60}:{value % 60}"
+    return f'write it in quotes, as "{written}"' if written in allowed else ""
 
 
 def _positive(value: object, where: str) -> int:
@@ -181,5 +213,5 @@ def _positive(value: object, where: str) -> int:
 
 def _plain(value: object) -> object:
     if isinstance(value, dict):
-        return {k: list(v) for k, v in value.items()}
+        return {k: _plain(v) for k, v in value.items()}
     return list(value) if isinstance(value, tuple) else value

@@ -17,6 +17,7 @@ from autocompress.search import tasks
 from autocompress.search.accuracy_predictor import AccuracyPredictor
 from autocompress.search.affordable import affordable_samples
 from autocompress.search.budget import make_budget
+from autocompress.search.counted_size import counted_bytes
 from autocompress.search.encoding import Encoding
 from autocompress.search.equalizations import EQUALIZATION
 from autocompress.search.features import RecipeFeatures, scheme_key
@@ -32,7 +33,7 @@ from autocompress.search.surcharge import FORM, Choice
 
 _KERNEL_TOLERANCE = 1.05
 _MUCH_COVERAGE = 0.5  # less than this from another device's table is worth a word
-_SENSITIVITY_SAMPLES = (16, 8, 4)
+_SENSITIVITY_SAMPLES = (16, 8, 4, 2)
 # Sensitivities may take until this share of the time is used, or longer where the stages before took long.
 _SENSITIVITY_DEADLINE, _SENSITIVITY_SHARE, _SENSITIVITY_LATEST = 0.4, 0.2, 0.7
 
@@ -51,12 +52,13 @@ def measure_baseline(state: SearchState) -> None:
     settings = state.settings
     state.budget = make_budget(
         baseline_latency_ms=_reference_ms(state),
-        baseline_size_bytes=state.baseline.size_bytes,
+        baseline_size_bytes=counted_bytes(state.baseline, settings.size_as),
         max_accuracy_drop=settings.max_accuracy_drop,
         target_speedup=settings.target_speedup,
         target_latency_ms=settings.target_latency_ms,
         target_size_factor=settings.target_size_factor,
         target_size_bytes=settings.target_size_bytes,
+        size_as=settings.size_as,
     )
     if not state.units:
         raise NothingToCompress(
@@ -114,7 +116,7 @@ def price(state: SearchState) -> None:
         probes = {choices: _probes(state, looks, config, plain) for choices, config in configs.items()}
         _estimate_baseline(state)
         assert state.estimator is not None
-        prices = fit_prices(state.builder, state.regions, probes[frozenset()], state.estimator, state.elements, plain)
+        prices = _fitted(state, probes[frozenset()], plain)
         prices = replace(
             prices,
             forms={
@@ -149,16 +151,29 @@ def _probes(state: SearchState, looks: Looks, config: QuantizeConfig, plain: Qua
     recipes = probe_recipes(state.regions, config, state.settings.space.precision)
     names = recipes if config == plain else (INT8,)
     found = {name: (recipes[name][0], looks.at(recipes[name][1])) for name in names}
-    return {name: Probe(options, seen.ops, seen.size_bytes) for name, (options, seen) in found.items()}
+    size_as = state.settings.size_as
+    return {name: Probe(options, seen.ops, counted_bytes(seen, size_as)) for name, (options, seen) in found.items()}
 
 
 def _form_prices(
     state: SearchState, plain: LatencyPrices, probes: Mapping[str, Probe], config: QuantizeConfig
 ) -> LatencyPrices:
     """Prices under other choices; to take a tensor to int8 and back costs what it costs under the plain ones."""
-    assert state.estimator is not None
-    found = fit_prices(state.builder, state.regions, probes, state.estimator, state.elements, config)
+    found = _fitted(state, probes, config)
     return replace(found, quantize=plain.quantize, dequantize=plain.dequantize)
+
+
+def _fitted(state: SearchState, probes: Mapping[str, Probe], config: QuantizeConfig) -> LatencyPrices:
+    assert state.estimator is not None
+    return fit_prices(
+        state.builder,
+        state.regions,
+        probes,
+        state.estimator,
+        state.elements,
+        config,
+        size_as=state.settings.size_as,
+    )
 
 
 def set_up_whole_model(state: SearchState) -> None:

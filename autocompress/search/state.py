@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from autocompress.search.prices import LatencyPrices  # noqa: F401 (in the quoted types below)
     from autocompress.search.proposals import Scorer  # noqa: F401 (in the quoted types below)
     from autocompress.search.screening import Screened  # noqa: F401 (in the quoted types below)
+    from autocompress.search.stems.options import Option
 
 
 T = TypeVar("T")
@@ -86,6 +87,7 @@ class SearchState:
         baseline_estimate: its estimated latency.
         anchor: measured over estimated latency of the baseline, where a command measured it.
         correction: the same of the finalists that a command timed, both relative to the baseline's.
+        surveyed: what was measured of smaller layers, each with price and damage.
         verified: trials verified so far, in order.
         first_met_s: seconds from the start until a trial was first verified to meet the target.
         interrupted: whether the person asked to stop.
@@ -114,6 +116,7 @@ class SearchState:
     baseline_estimate: EstimatedLatency | None = None
     anchor: float = 1.0
     correction: float = 1.0
+    surveyed: list[Option] = field(default_factory=list)
     verified: list[Trial] = field(default_factory=list)
     first_met_s: float | None = None
     interrupted: bool = False

@@ -18,12 +18,15 @@ from autocompress.evaluate.evaluator import evaluate as run_evaluation
 from autocompress.evaluate.sequential import StopRule
 from autocompress.evaluate.statistics import measure_drop
 from autocompress.files import write_bytes
+from autocompress.graph.model import copy_model_file, loadable_bytes
+from autocompress.graph.transfer_size import deflated_bytes, deflated_file_bytes
 from autocompress.measurement import MeasuredDrop, MeasuredSpeedup
 from autocompress.recipe.packed import digest_of
 from autocompress.recipe.recipe import Recipe
 from autocompress.recipe.steps import STEP
 from autocompress.runtimes.protocol import ExecutedOp, Session
 from autocompress.runtimes.timing import measure_interleaved, time_session
+from autocompress.search.counted_size import DEFLATE
 from autocompress.search.progress_file import ProgressFile
 from autocompress.search.results import (
     BaselineResult,
@@ -35,11 +38,14 @@ from autocompress.search.results import (
     VerificationResult,
 )
 from autocompress.search.settings import COMMAND
+from autocompress.search.stems.cores import all_cores
 from autocompress.search.workbench import Workbench, WorkbenchSpec
 
 _BASELINE_TIMING_S, _PLANNING_S = 2.0, 0.3
 _TRIAL_TIMING_S = 0.5
 _VERIFY_TIMING_S = 4.0
+# Rounds at least: of a slow model each is a long measurement by itself, and twenty would take longer than judging it.
+_TRIAL_ROUNDS, _VERIFY_ROUNDS = 8, 12
 _DAMAGE_SAMPLES, _FIRST_LOOK = 16, 4
 
 _bench: Workbench | None = None
@@ -89,6 +95,7 @@ def baseline() -> BaselineResult:
         run_s=latency.latency_ms / 1e3,
         size_bytes=tools.spec.size_bytes,
         notices=tuple(notices),
+        deflate_bytes=tools.spec.deflate_bytes,
     )
 
 
@@ -105,7 +112,7 @@ def probe(recipe: Recipe) -> ProbeResult:
         CandidateFailed: when it cannot be built or loaded.
     """
     serialized, _ = bench().build(recipe)
-    return ProbeResult(tuple(_executed(serialized)), len(serialized))
+    return ProbeResult(tuple(_executed(serialized)), loadable_bytes(serialized), _counted_deflate(serialized))
 
 
 def equalize(recipe: Recipe) -> EqualizationResult:
@@ -154,7 +161,7 @@ def profile(recipe: Recipe | None, budget_s: float) -> str | None:
 
 
 def reconstruct(recipe: Recipe, deadline_s: float | None, told: Path | None) -> ReconstructionResult:
-    """Rounds the weights of a candidate by reconstruction and keeps them for all workers.
+    """Rounds or trains the weights of a candidate and keeps them for all workers.
 
     Args:
         recipe: with a reconstruct step.
@@ -165,12 +172,14 @@ def reconstruct(recipe: Recipe, deadline_s: float | None, told: Path | None) -> 
         CandidateFailed: when the candidate cannot be built, or its weights cannot be rounded.
     """
     progress = None if told is None else ProgressFile(told)
+    trains = recipe.reconstruct is not None and recipe.reconstruct.training is not None
     try:
-        found = bench().freezer.reconstruct(recipe, progress=progress, deadline_s=deadline_s)
+        with all_cores(trains and deadline_s is not None):
+            found = bench().freezer.reconstruct(recipe, progress=progress, deadline_s=deadline_s)
     except (RecipeError, ModelError, DataError, RuntimeFailure) as error:
         raise CandidateFailed(str(error)) from error
     improved = sum(error.reconstructed < error.nearest for error in found.errors.values())
-    return ReconstructionResult(len(found.integers), improved)
+    return ReconstructionResult(len(found.integers) + len(found.trained), improved + len(found.trained))
 
 
 def damages(recipes: Sequence[Recipe], samples: int, hopeless: float = float("inf")) -> list[DamageResult]:
@@ -200,18 +209,19 @@ def evaluate(recipe: Recipe) -> EvaluationResult:
     found, drop = _evaluation(session, "search", stop=_stop_rule(tools))
     part = tools.spec.split.search[: min(_DAMAGE_SAMPLES, found.n)]
     damage = measure_damage(session, tools.source, part, tools.reference).value
-    speedup = _timed(session, _TRIAL_TIMING_S) if tools.spec.times else None
+    speedup = _timed(session, _TRIAL_TIMING_S, _TRIAL_ROUNDS) if tools.spec.times else None
     ops = () if tools.spec.times else tuple(_executed(serialized))
     return EvaluationResult(
         accuracy=found.accuracy,
         drop=drop,
         damage=damage,
         speedup=speedup,
-        size_bytes=len(serialized),
+        size_bytes=loadable_bytes(serialized),
         stopped_early=found.stopped_early,
         build_s=build_s,
         evaluate_s=time.perf_counter() - begin,
         ops=ops,
+        deflate_bytes=_counted_deflate(serialized),
     )
 
 
@@ -228,16 +238,29 @@ def verify(recipe: Recipe) -> VerificationResult:
     return VerificationResult(
         accuracy=found.accuracy,
         drop=drop,
-        speedup=_timed(session, _VERIFY_TIMING_S) if tools.spec.times else None,
-        size_bytes=len(serialized),
+        speedup=_timed(session, _VERIFY_TIMING_S, _VERIFY_ROUNDS) if tools.spec.times else None,
+        size_bytes=loadable_bytes(serialized),
         ops=tuple(_executed(serialized)),
         model_path=_kept(serialized, recipe) if tools.spec.verified_by == COMMAND else None,
+        deflate_bytes=_deflated(serialized),
     )
 
 
-def _kept(serialized: bytes, recipe: Recipe) -> str:
+def _counted_deflate(serialized: bytes | str) -> int | None:
+    """The compressed size of a candidate where that counts; it takes as long as a few evaluations of small models."""
+    return _deflated(serialized) if bench().spec.size_as == DEFLATE else None
+
+
+def _deflated(serialized: bytes | str) -> int:
+    return deflated_bytes(serialized) if isinstance(serialized, bytes) else deflated_file_bytes(serialized)
+
+
+def _kept(serialized: bytes | str, recipe: Recipe) -> str:
     path = Path(bench().spec.folder) / f"finalist-{recipe.hash}.onnx"
-    write_bytes(path, serialized)
+    if isinstance(serialized, bytes):
+        write_bytes(path, serialized)
+    else:
+        copy_model_file(serialized, path)
     return str(path)
 
 
@@ -300,10 +323,15 @@ def _damage(recipe: Recipe, samples: int, hopeless: float) -> DamageResult:
     return DamageResult(value, build_s, time.perf_counter() - begin)
 
 
-def _timed(session: Session, budget_s: float) -> MeasuredSpeedup:
+def _timed(session: Session, budget_s: float, rounds: int) -> MeasuredSpeedup:
     tools = bench()
     return measure_interleaved(
-        tools.baseline_session, session, tools.timing_feeds, budget_s=budget_s, seed=tools.spec.seed
+        tools.baseline_session,
+        session,
+        tools.timing_feeds,
+        budget_s=budget_s,
+        min_rounds=rounds,
+        seed=tools.spec.seed,
     )
 
 

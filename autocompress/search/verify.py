@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from autocompress.errors import CandidateFailed
 from autocompress.search import tasks
+from autocompress.search.counted_size import FILE
 from autocompress.search.explore import keeps_target, loses_nothing, ranked
 from autocompress.search.finalists import known_latency
 from autocompress.search.state import SearchState
@@ -56,7 +57,7 @@ def meets(state: SearchState, trial: Trial) -> bool:
     result = trial.verification
     assert state.budget is not None
     met = result is not None and state.budget.met_by(
-        drop=result.drop.drop, speedup=result.gain, size_bytes=result.size_bytes
+        drop=result.drop.drop, speedup=result.gain, size_bytes=state.budget.counted_bytes(result)
     )
     if met and state.first_met_s is None:
         state.first_met_s = state.stopwatch.elapsed_s
@@ -99,8 +100,8 @@ def _concluded(state: SearchState) -> Outcome:
     acceptable = [t for t in state.verified if _acceptable(state, t)]
     if not acceptable:
         return Outcome(None, not state.budget.has_target, _why_nothing(state))
-    fastest = max(acceptable, key=_verified_speedup)
-    return Outcome(fastest, not state.budget.has_target, _why_not(state, fastest))
+    nearest = min(acceptable, key=lambda trial: _farness(state, trial))
+    return Outcome(nearest, not state.budget.has_target, _why_not(state, nearest))
 
 
 def _conclude_by_table(state: SearchState, order: list[Trial]) -> Outcome:
@@ -141,17 +142,20 @@ def _acceptable(state: SearchState, trial: Trial) -> bool:
     assert state.budget is not None
     if result is None or result.drop.drop > state.budget.accuracy_drop:
         return False
-    return result.gain >= 1.0 or result.size_bytes < 0.9 * _baseline_size(state)
+    return result.gain >= 1.0 or state.budget.counted_bytes(result) < 0.9 * _baseline_size(state)
 
 
 def _baseline_size(state: SearchState) -> int:
-    assert state.baseline is not None
-    return state.baseline.size_bytes
+    assert state.baseline is not None and state.budget is not None
+    return state.budget.counted_bytes(state.baseline)
 
 
-def _verified_speedup(trial: Trial) -> float:
-    assert trial.verification is not None
-    return trial.verification.gain
+def _farness(state: SearchState, trial: Trial) -> float:
+    """By which the best that misses the target is chosen: its size where only that was asked for, else its time."""
+    assert trial.verification is not None and state.budget is not None
+    if state.budget.speedup is None and state.budget.size_bytes is not None:
+        return float(state.budget.counted_bytes(trial.verification))
+    return 1.0 / trial.verification.gain
 
 
 def _why_not(state: SearchState, best: Trial) -> str:
@@ -160,13 +164,17 @@ def _why_not(state: SearchState, best: Trial) -> str:
     if state.budget.speedup is not None:
         parts.append(f"{state.budget.speedup:.3g}x faster")
     if state.budget.size_bytes is not None:
-        parts.append(f"at most {state.budget.size_bytes:.4g} bytes")
+        what = "bytes" if state.budget.size_as == FILE else "bytes (compressed)"
+        parts.append(f"at most {state.budget.size_bytes:.4g} {what}")
     result = best.verification
-    why = "nothing that this runtime makes of the model is that fast" if state.out_of_reach else state.stop_reason
+    quality = "that small" if state.budget.speedup is None else "that fast"
+    unreachable = f"nothing that this runtime makes of the model is {quality}"
+    why = unreachable if state.out_of_reach else state.stop_reason
     speed = f"{result.gain:.2f}x{'' if result.speedup is not None else ' (estimated, not verified)'}"
+    size = "" if state.budget.size_bytes is None else f" at {state.budget.counted_bytes(result)} bytes"
     return (
         f"{' and '.join(parts)} within a drop of {state.budget.accuracy_drop:.3g} was not reached "
-        f"({why}); the best that holds is {speed} with a drop of {result.drop.drop:.3g}"
+        f"({why}); the best that holds is {speed}{size} with a drop of {result.drop.drop:.3g}"
     )
 
 

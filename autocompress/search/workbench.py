@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,17 +23,21 @@ from autocompress.evaluate.metrics import Metric, resolve_metric
 from autocompress.evaluate.metrics.truth import class_count
 from autocompress.evaluate.reference import Reference, record_reference
 from autocompress.graph.channels import ChannelAnalysis, analyse_channels
-from autocompress.graph.model import model_bytes
+from autocompress.graph.model import loadable
+from autocompress.graph.normalize import normalize
 from autocompress.latency.journal import TableFile
 from autocompress.latency.profile import ProfileOutcome, profile_model
 from autocompress.latency.table import LatencyTable, TableHeader
 from autocompress.passes.prune.criteria import Scores
+from autocompress.passes.prune.moments import Reader
 from autocompress.recipe.builder import CandidateBuilder
 from autocompress.recipe.calibration import CalibrationSamples
+from autocompress.recipe.class_labels import class_labels
 from autocompress.recipe.freezer import Freezer
 from autocompress.recipe.recipe import Recipe
 from autocompress.runtimes import get_runtime
 from autocompress.runtimes.protocol import Session, SessionOptions
+from autocompress.search.counted_size import FILE
 from autocompress.search.settings import TIMING
 
 Array = npt.NDArray[Any]
@@ -67,6 +72,8 @@ class WorkbenchSpec:
         priced_threads: threads that latency is estimated for; they take part in what the runtime executes.
         stems: folder for the float models that recipes make of the original, and what they have learnt.
         calibration_is_separate: whether all samples of ``calibration`` may train, because none of them judges.
+        size_as: which size of candidates counts: "file" or "deflate".
+        deflate_bytes: of the model that came in, compressed by deflate.
     """
 
     model_path: str
@@ -91,6 +98,8 @@ class WorkbenchSpec:
     priced_threads: int = 1
     stems: str = ""
     calibration_is_separate: bool = False
+    size_as: str = FILE
+    deflate_bytes: int | None = None
 
     @property
     def times(self) -> bool:
@@ -104,11 +113,15 @@ class Workbench:
     Attributes:
         spec: what it was opened from.
         scores: criterion -> importance of the channels of the prepared model, as far as anybody asked.
+        readers: layers of the prepared model with second moments of what they read, as far as anybody asked.
+        input_norms: hash of a stem -> node name -> norms of what its weights meet, as far as anybody asked.
     """
 
     def __init__(self, spec: WorkbenchSpec) -> None:
         self.spec = spec
         self.scores: dict[str, Scores] = {}
+        self.readers: dict[str, Reader] = {}
+        self.input_norms: dict[str, dict[str, npt.NDArray[np.float64]]] = {}
         self._evaluations: dict[str, Evaluation] = {}
 
     @cached_property
@@ -148,10 +161,11 @@ class Workbench:
         """The samples that recipes learn from."""
         calibrating = self.spec.split.calibration.tolist()
         return CalibrationSamples(
-            lambda model: self.runtime.load(model_bytes(model), self.options),
+            lambda model: self.runtime.load(loadable(model, self._own_file("calibrated")), self.options),
             lambda: self.calibration_source,
             calibrating,
             self._further(calibrating) if self.spec.calibration_is_separate else (),
+            lambda indices: class_labels(self.calibration_source, indices),
         )
 
     def _further(self, calibrating: list[int]) -> list[int]:
@@ -165,7 +179,12 @@ class Workbench:
     def freezer(self) -> Freezer:
         """What recipes learn from samples, once per study."""
         stems = Path(self.spec.stems) if self.spec.stems else None
-        return Freezer(self.builder, self.samples, Path(self.spec.folder), stems=stems)
+        return Freezer(self.builder, self.samples, Path(self.spec.folder), stems=stems, unfolded=lambda: self.unfolded)
+
+    @cached_property
+    def unfolded(self) -> onnx.ModelProto:
+        """The normalized model with what folding hides, such as scales of batch normalization."""
+        return normalize(onnx.load(self.spec.model_path))
 
     @cached_property
     def channels(self) -> ChannelAnalysis:
@@ -181,10 +200,8 @@ class Workbench:
 
     @cached_property
     def metric(self) -> Metric:
-        """The metric; settled by what the original model returns for some samples."""
-        first = self.spec.split.search[:_METRIC_SAMPLES]
-        runs = [self.baseline_session.run(self.source.inputs([int(i)])) for i in first]
-        outputs = {name: np.concatenate([run[name] for run in runs]) for name in runs[0]}
+        """The metric; settled by what the original model returned for some samples (see ``record_reference``)."""
+        outputs = self.reference.outputs(self.spec.split.search[:_METRIC_SAMPLES])
         labels = self.source.labels(np.arange(len(self.source))) if self.source.has_labels else None
         return resolve_metric(self.spec.metric, outputs=outputs, labels=labels)
 
@@ -252,8 +269,14 @@ class Workbench:
     def _known_table(self) -> LatencyTable | None:
         return None if self.spec.known_table_path is None else LatencyTable.load(self.spec.known_table_path)
 
-    def build(self, recipe: Recipe) -> tuple[bytes, float]:
-        """Serialized candidate and the seconds that building took.
+    def _own_file(self, name: str) -> Path:
+        """A file that only this process writes."""
+        return Path(self.spec.folder) / f"{name}-{os.getpid()}.onnx"
+
+    def build(self, recipe: Recipe) -> tuple[bytes | str, float]:
+        """A candidate as runtimes load it (see ``loadable``) and the seconds that building took.
+
+        One that is a file lasts until the next one is built.
 
         Raises:
             CandidateFailed: when the recipe does not fit the model.
@@ -262,12 +285,12 @@ class Workbench:
             # Learning and reading files are not part of building; they happen once per study and process.
             self.freezer.prepare(recipe)
             start = time.perf_counter()
-            serialized = model_bytes(self.builder.build(self.freezer.freeze(recipe)))
+            serialized = loadable(self.builder.build(self.freezer.freeze(recipe)), self._own_file("candidate"))
         except (RecipeError, ModelError, DataError) as error:
             raise CandidateFailed(f"the candidate could not be built: {error}") from error
         return serialized, time.perf_counter() - start
 
-    def load(self, serialized: bytes) -> Session:
+    def load(self, serialized: bytes | str) -> Session:
         """A candidate, loaded.
 
         Raises:

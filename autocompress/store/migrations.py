@@ -28,8 +28,13 @@ def _add_estimated_speedups(connection: Connection) -> None:
     connection.exec_driver_sql("ALTER TABLE autocompress_candidates ADD COLUMN latency_status TEXT")
 
 
+def _add_compressed_sizes(connection: Connection) -> None:
+    """Version 3: candidates also have the size of their file compressed for transfer."""
+    connection.exec_driver_sql("ALTER TABLE autocompress_candidates ADD COLUMN deflate_bytes BIGINT")
+
+
 # Schema version -> what leads to it from the version before.
-STEPS: Mapping[int, Step] = {2: _add_estimated_speedups}
+STEPS: Mapping[int, Step] = {2: _add_estimated_speedups, 3: _add_compressed_sizes}
 
 # Tables that make a database one of Optuna's.
 _OPTUNA_TABLES = frozenset({"studies", "trials", "version_info"})

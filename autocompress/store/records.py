@@ -120,6 +120,7 @@ class CandidateRecord:
         verified_drop: drop measured on the verification part.
         verified_speedup: interleaved timing against the baseline.
         artifact: path of the stored model, when one was kept.
+        deflate_bytes: of the same compressed by deflate, where somebody compressed it.
     """
 
     trial: int
@@ -142,6 +143,7 @@ class CandidateRecord:
     verified_drop: MeasuredDrop | None = None
     verified_speedup: MeasuredSpeedup | None = None
     artifact: str | None = None
+    deflate_bytes: int | None = None
 
     @property
     def built(self) -> bool:

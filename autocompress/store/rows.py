@@ -38,6 +38,7 @@ _CANDIDATE_SCALARS = (
     "predicted_drop",
     "damage",
     "size_bytes",
+    "deflate_bytes",
     "build_s",
     "evaluate_s",
     "artifact",

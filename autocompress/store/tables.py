@@ -166,6 +166,7 @@ candidates = Table(
     _double("damage"),
     *_latency("latency"),
     Column("size_bytes", BigInteger),
+    Column("deflate_bytes", BigInteger),
     _double("build_s"),
     _double("evaluate_s"),
     *_drop("verified"),

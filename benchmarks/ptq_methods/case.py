@@ -9,9 +9,8 @@ from pathlib import Path
 
 import numpy as np
 from evalset_inputs import Arrays, UserInputs, feeds, prepare, save_arrays, usual_samples
-from independent_check import plain_session
-
 from goals import Goal
+from independent_check import plain_session
 
 
 class NotInstalled(Exception):

@@ -13,6 +13,28 @@ from autocompress.cli.main import main
 from autocompress.errors import ModelError, TableError
 
 TIMED = {"latency_ms": 7.8, "minimum_ms": 7.5, "spread_ms": 0.05, "repeats": 40, "clock": "cpu"}
+LAYER = {
+    "name": "conv1",
+    "op_type": "Conv",
+    "weight_dtype": "float32",
+    "kernel": [3, 3],
+    "elements": 9000,
+    "nonzero": 3375,
+    "sparsity": 0.625,
+    "zero_kernels": 0.5,
+    "zero_rows": 0.0,
+    "zero_channels": 0.0,
+    "patterns": ["2:4"],
+}
+CHANGE = {
+    "name": "conv1",
+    "op_type": "Conv",
+    "done": ["pruned 64 → 48 outputs", "sparse 2:4"],
+    "macs_before": 2_000_000,
+    "macs_after": 1_000_000,
+    "parameters_before": 3000,
+    "parameters_after": 3000,
+}
 
 CASES = {
     "measure one": (
@@ -127,12 +149,49 @@ CASES = {
         },
         ["conv1", "1x64x112x112", "9.41 k", "118 M", "44 MB", "'conv1' is [float]"],
     ),
+    "inspect against": (
+        "inspect",
+        ["inspect", "m.onnx", "--against", "o.onnx"],
+        (
+            (Path("m.onnx"),),
+            {
+                "runtime": "onnxruntime",
+                "threads": 1,
+                "batch_size": 1,
+                "shapes": {},
+                "latency_table": None,
+                "graph": None,
+                "against": Path("o.onnx"),
+            },
+        ),
+        {
+            "ops": [],
+            "layers": [LAYER, {**LAYER, "name": "dense", "sparsity": 0.1, "zero_kernels": 0.0, "patterns": []}],
+            "changes": {
+                "against": "o.onnx",
+                "layers": [CHANGE, {**CHANGE, "name": "same", "done": []}],
+                "before": {"macs": 2_000_000, "parameters": 3000},
+                "after": {"macs": 1_000_000, "parameters": 3000},
+            },
+            "totals": {},
+        },
+        [
+            *("conv1", "62.5 %", "50.0 %", "2:4", "1 other layer", "o.onnx", "pruned 64 → 48 outputs; sparse 2:4"),
+            *("2 M -> 1 M", "3 k parameters", "unchanged: 1 layer"),
+        ],
+    ),
     "sensitivity": (
         "sensitivity",
         ["sensitivity", "m.onnx", "--data", "d.npz", "--quiet"],
         (
             (Path("m.onnx"), "d.npz"),
             {
+                "kind": "quantization",
+                "criteria": ("l2",),
+                "methods": ("svd", "spatial"),
+                "points": 4,
+                "metric": None,
+                "plot": None,
                 "preprocess": None,
                 "runtime": "onnxruntime",
                 "threads": 1,
@@ -143,6 +202,67 @@ CASES = {
         ),
         {"layers": [{"name": "conv1", "op_type": "Conv", "option": "int8", "damage": 0.01234}]},
         ["conv1", "int8", "0.01234"],
+    ),
+    "sensitivity curves": (
+        "sensitivity",
+        [
+            "sensitivity",
+            "m.onnx",
+            "--data",
+            "d.npz",
+            "--kind",
+            "pruning",
+            "--criterion",
+            "l2, taylor,l2",
+            "--points",
+            "3",
+            "--metric",
+            "top1",
+            "--plot",
+            "p.png",
+            "--quiet",
+        ],
+        (
+            (Path("m.onnx"), "d.npz"),
+            {
+                "kind": "pruning",
+                "criteria": ("l2", "taylor"),
+                "methods": ("svd", "spatial"),
+                "points": 3,
+                "metric": "top1",
+                "plot": Path("p.png"),
+                "preprocess": None,
+                "runtime": "onnxruntime",
+                "threads": 1,
+                "shapes": {},
+                "latency_table": None,
+                "seed": 0,
+            },
+        ),
+        {
+            "kind": "pruning",
+            "is_fraction": True,
+            "curves": [
+                {
+                    "name": "conv1",
+                    "method": "",
+                    "criterion": name,
+                    "full": 64,
+                    "points": [
+                        {
+                            "choice": 0.25,
+                            "kept": 48,
+                            "saved_ms": 0.0123,
+                            "damage": damage,
+                            "drop": 0.005,
+                            "energy": None,
+                        }
+                    ],
+                }
+                for name, damage in (("l2", 0.0312), ("taylor", 0.0271))
+            ],
+        },
+        ["conv1", "48 of 64", "25.0 %", "damage, l2", "0.0312", "0.0271", "0.50 points", "12.3 us"],
     ),
     "profile": (
         "profile",
@@ -170,7 +290,10 @@ CASES = {
     "apply": (
         "apply_recipe",
         ["apply", "recipe.json", "m.onnx", "-o", "out.onnx", "--data", "d.npz"],
-        ((Path("recipe.json"), Path("m.onnx"), Path("out.onnx")), {"data": "d.npz", "preprocess": None}),
+        (
+            (Path("recipe.json"), Path("m.onnx"), Path("out.onnx")),
+            {"data": "d.npz", "preprocess": None, "simulate": False},
+        ),
         {"model": "out.onnx", "size_bytes": 3_600_000, "steps": ["fold", "quantize"], "sha256": "ab"},
         ["out.onnx", "3.6 MB", "fold, quantize"],
     ),

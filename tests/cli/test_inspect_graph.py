@@ -72,7 +72,7 @@ def test_without_a_comparison_nothing_is_marked(models: tuple[Path, Path], tmp_p
     ("arguments", "said"),
     [
         (["--graph", "graph.png"], "must be an .svg file"),
-        (["--against", "other.onnx"], "give --graph out.svg"),
+        (["--against", "other.onnx"], "other.onnx does not exist"),
         (["--graph", "no/such/folder/graph.svg"], "cannot be written"),
     ],
 )

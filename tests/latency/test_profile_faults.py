@@ -18,6 +18,7 @@ import pytest
 from autocompress.errors import StorageError
 from autocompress.latency import slope
 from autocompress.latency.journal import TableFile
+from autocompress.latency.lock import locked
 from autocompress.latency.profile import new_header, profile_model, profile_ops
 from autocompress.latency.record import LatencyRecord
 from autocompress.latency.slope import time_operator
@@ -94,6 +95,29 @@ def test_a_profile_killed_again_and_again_loses_nothing_and_comes_to_its_end(tmp
     assert {r.signature.key for r in table if r.valid} == all_keys() >= measured
     assert len(table.models) == len(corner("fp32", "int8"))
     assert journal_of(tmp_path) is None
+
+
+def test_a_killed_command_takes_its_worker_with_it_and_the_next_goes_on(tmp_path: Path) -> None:
+    program = "import sys; from autocompress.cli.main import main; sys.exit(main())"
+    command = ("profile", "--runtime", "replay", "-o", str(tmp_path))
+    process = started(*command, program=program)
+    wait_for_records(tmp_path, process, 5)
+    process.kill()
+    process.wait()
+    (path,) = tmp_path.glob("*.jsonl")
+    # The worker that measured holds the lock while it writes; once it is dead, nobody does, and nothing more comes.
+    with locked(path):
+        before = journal_of(tmp_path).read_bytes()  # type: ignore[union-attr]
+    time.sleep(0.3)
+    assert journal_of(tmp_path).read_bytes() == before  # type: ignore[union-attr]
+    measured = keys_in(journal_of(tmp_path))  # type: ignore[arg-type]
+    process = started(*command, "--budget", "1s", "--json", program=program)
+    said, complaints = process.communicate(timeout=60)
+    assert process.returncode == 0, complaints
+    keys = {record.signature.key for record in LatencyTable.load(path)}
+    assert len(measured) >= 5
+    assert keys >= measured
+    assert json.loads(said)["tables"][0]["measured"] == len(keys - measured)
 
 
 def test_two_profiles_at_once_fill_one_table(tmp_path: Path) -> None:

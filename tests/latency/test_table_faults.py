@@ -75,6 +75,7 @@ DAMAGES: dict[str, tuple[Callable[[Lines], Lines], list[int | None], str]] = {
     "nan": (change(3, '"median_us":2.2', '"median_us":NaN'), [3], "median_us is nan"),
     "infinite": (change(3, '"spread_us":0.1', '"spread_us":Infinity'), [3], "spread_us is inf"),
     "beyond floats": (change(3, '"median_us":2.2', '"median_us":1e999'), [3], "median_us is inf"),
+    "fastest above the median": (change(3, '"minimum_us":2.0', '"minimum_us":3.0'), [3], "3.0, above median_us, which"),
     "zero": (change(3, '"minimum_us":2.0', '"minimum_us":0'), [3], "time of zero"),
     "no repeats": (change(3, '"repeats":20', '"repeats":0'), [3], "no repeats"),
     "edited": (change(3, '"Gemm"', '"Conv"'), [3], "does not belong to its signature"),

@@ -10,6 +10,7 @@ import pytest
 
 from autocompress.errors import TableError
 from autocompress.graph.signature import OpSignature, TensorType
+from autocompress.latency.families import dispatch_class
 from autocompress.latency.fitted_roofline import FittedRoofline, fit_roofline
 from autocompress.latency.operator_rows import OperatorRows
 from autocompress.latency.work_terms import COMMON, WORK_TERMS, padded, work_terms
@@ -136,3 +137,25 @@ def test_what_stands_on_the_card_is_what_was_fitted() -> None:
 def test_malformed_rates_are_refused(row: dict[str, object]) -> None:
     with pytest.raises(TableError, match="train them again"):
         FittedRoofline.from_dict(row)
+
+
+def test_what_is_fused_is_counted_for_each_result() -> None:
+    x, kernel = TensorType("float32", (1, 16, 10, 10)), TensorType("float32", (32, 16, 1, 1), True)
+    y = TensorType("float32", (1, 32, 10, 10))
+
+    def counts(*fused: str) -> list[float]:
+        signature = OpSignature("openvino", "Convolution", (x, kernel), (y,), (("fused", fused), ("kernel", "k")))
+        return work_terms([signature])[0].tolist()
+
+    plain, relu, gelu = counts(), counts("Relu"), counts("Div", "Erf", "Mul")
+    assert plain[:-2] == relu[:-2] == gelu[:-2]
+    assert (plain[-2:], relu[-2:], gelu[-2:]) == ([0, 0], [0, 3200], [6400, 9600])
+
+
+def test_reorders_between_other_layouts_are_of_other_classes() -> None:
+    x = TensorType("float32", (1, 16, 10, 10))
+
+    def reorder(*layouts: str) -> str:
+        return dispatch_class(OpSignature("openvino", "Reorder", (x,), (x,), (("layouts", layouts),)))
+
+    assert len({reorder("abcd", "acdb"), reorder("acdb", "abcd"), reorder("abcd", "aBcd16b")}) == 3

@@ -12,12 +12,15 @@ from onnx import numpy_helper
 
 from autocompress.calibration.channels import channel_statistics
 from autocompress.errors import ConfigError, DataError
-from autocompress.graph.model import model_bytes
+from autocompress.graph.model import fingerprint, model_bytes
 from autocompress.passes.equalize import AwqConfig, InputMoments, apply_scales, protect_salient
-from autocompress.recipe.builder import prepare
+from autocompress.passes.equalize.step import EQUALIZATIONS, resolve
+from autocompress.passes.quantize import INT4_WEIGHT_ONLY, QuantizeConfig
+from autocompress.recipe.builder import CandidateBuilder, prepare
+from autocompress.recipe.recipe import Recipe
 
 sys.path.append(str(Path(__file__).parent))
-from quantize_models import FloatGraph, run
+from quantize_models import FloatGraph, collect_statistics, run
 
 INPUTS, HIDDEN, OUTPUTS, BLOCK = 16, 24, 8, 8
 
@@ -175,3 +178,23 @@ def test_moments_need_finite_rows(rows):
 def test_impossible_configurations_are_refused(field, value):
     with pytest.raises(ConfigError, match=field):
         AwqConfig(**{field: value})
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_as_a_step_of_a_recipe_four_bits_lose_less(transposed):
+    model, feeds = network(transposed)
+    builder = CandidateBuilder(model, "onnxruntime", fingerprint(model))
+    statistics = collect_statistics(builder, feeds)
+    scheme, config = QuantizeConfig(precision=INT4_WEIGHT_ONLY), EQUALIZATIONS["awq"]
+    payload = resolve(model, config, statistics)
+    assert set(payload.scales) == {"t0"}
+    plain = builder.build(builder.freeze(Recipe(scheme), statistics))
+    kept = builder.build(builder.freeze(Recipe(scheme, equalize=config), statistics, {"equalize": payload}))
+    expected = run(model, feeds)
+
+    def error(candidate: onnx.ModelProto) -> float:
+        found = run(candidate, feeds)
+        return sum(float(((found[k] - v) ** 2).mean() / (v**2).mean()) for k, v in expected.items())
+
+    assert error(kept) < 0.8 * error(plain)
+    assert {n.op_type for n in kept.graph.node} == {n.op_type for n in plain.graph.node}

@@ -200,15 +200,17 @@ def test_no_part_of_a_split_is_emptied() -> None:
     graph.output(graph.op("Add", scaled, conv(graph, second, 6, 4)))
     built = graph.model()
     analysis = analyse_channels(built)
-    group = analysis.groups[0]
-    weak = with_zeroed_units(built, analysis, {group.name: np.array([0, 1])})  # all of the first part
-    config = PruneConfig(((group.name, 0.75),), "l1")
-    kept = resolve(weak, config).kept[group.name]
-    assert len(kept) == 2 and kept[0] < 2 <= kept[1]
+    # Channels of one layer that others read apart are groups of their own.
+    part = analysis.groups[0]
+    assert [(group.name, group.size, group.fixed) for group in analysis.groups] == [
+        (part.layers[0], 2, 6), (f"{part.layers[0]}#1", 6, 2),
+    ]  # fmt: skip
+    weak = with_zeroed_units(built, analysis, {part.name: np.array([0, 1])})
+    assert len(resolve(weak, PruneConfig(((part.name, 0.5),), "l1")).kept[part.name]) == 1
     with pytest.raises(RecipeError, match="without emptying one"):
-        resolve(weak, PruneConfig(((group.name, 0.875),)))
+        resolve(weak, PruneConfig(((part.name, 0.875),)))
     with pytest.raises(RecipeError, match="would empty the tensor"):
-        without_units(built, analysis, {group.name: np.array([0, 1])})
+        without_units(built, analysis, {part.name: np.array([0, 1])})
 
 
 def test_shared_weights_and_computed_weights_stay() -> None:

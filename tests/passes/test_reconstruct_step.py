@@ -27,7 +27,7 @@ def test_configurations_survive_json(method: str) -> None:
 @pytest.mark.parametrize(
     ("row", "told"),
     [
-        ({"method": "magic"}, "method is 'magic'; it must be one of adaround, gptq, block"),
+        ({"method": "magic"}, "method is 'magic'; it must be one of bias, adaround, gptq, block, distill"),
         ({"iterations": 0}, "iterations is 0; it must be at least 1"),
         ({"iterations": 2.0}, "iterations is 2.0; it must be a whole number"),
         ({"samples": True}, "samples is True"),

@@ -12,6 +12,7 @@ import pytest
 from autocompress.errors import RecipeError
 from autocompress.graph.model import fingerprint, load_model, model_bytes, save_model
 from autocompress.passes.quantize import FP32, INT8, INT8_DYNAMIC, QuantizeConfig
+from autocompress.passes.reconstruct import DISTILL, ReconstructConfig, ReconstructPayload
 from autocompress.recipe.builder import CandidateBuilder, apply_recipe, prepare
 from autocompress.recipe.files import read_recipe, write_recipe
 from autocompress.recipe.recipe import FrozenRecipe, Recipe
@@ -126,3 +127,25 @@ def test_candidates_work(study: Study) -> None:
         (found,) = run(study.build(config), study.feeds).values()
         assert 0 < np.sqrt(np.mean((found - expected) ** 2) / np.mean(expected**2)) < 0.1
     assert {unit.options for unit in study.units.values()} == {(FP32, INT8), (FP32, INT8, INT8_DYNAMIC)}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_recipe_gives_its_simulation_in_floating_point(study: Study, name: str) -> None:
+    frozen = study.freeze(CONFIGS[name])
+    fake = apply_recipe(frozen, study.model, simulate=True)
+    integers = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "MatMulIntegerToFloat"}
+    assert not integers & {node.op_type for node in fake.graph.node}
+    (found,), (deployed,) = run(fake, study.feeds).values(), run(study.builder.build(frozen), study.feeds).values()
+    (exact,) = study.float_outputs().values()
+    assert np.abs(found - deployed).max() < 0.2 * np.abs(deployed - exact).max() + 0.02 * np.abs(exact).max()
+    assert np.abs(found - exact).max() > 0
+
+
+def test_what_was_distilled_has_no_simulation(study: Study) -> None:
+    config = ReconstructConfig(method=DISTILL)
+    known = study.freeze()
+    trained = ReconstructPayload(trained={"Conv_0_weight_scale": np.ones(8, np.float32)})
+    recipe = Recipe(known.recipe.quantize, reconstruct=config)
+    frozen = FrozenRecipe(recipe, known.model_fingerprint, known.runtime, {**known.payloads, "reconstruct": trained})
+    with pytest.raises(RecipeError, match="distilled candidate has no simulation"):
+        apply_recipe(frozen, study.model, simulate=True)

@@ -104,6 +104,11 @@ def test_parts_of_recipes() -> None:
         ({"kind": "smooth", "where": ["roof"]}, "where names 'roof'"),
         ({"kind": "smooth", "where": "norm"}, "must be a list"),
         ({"kind": "smooth", "beta": 1}, "unknown field 'beta'"),
+        ({"kind": "awq", "alpha": 0.5}, "alpha does not belong"),
+        ({"kind": "awq", "block_size": 0}, "block_size must be at least 1"),
+        ({"kind": "awq", "block_size": "many"}, "equalize step"),
+        ({"kind": "awq", "weight_dtype": "int2"}, "weight_dtype is .int2."),
+        ({"kind": "smooth", "block_size": 64}, "block_size does not belong"),
     ],
 )
 def test_choices_that_cannot_be_are_refused(row: dict[str, object], said: str) -> None:

@@ -129,6 +129,18 @@ class Tagger(nn.Module):
         return self.tags(steps), last.transpose(0, 1)
 
 
+class Counter(nn.Module):
+    """Two layers of GRU that begin at zero; only what they end with counts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru = nn.GRU(8, 12, num_layers=2, batch_first=True)
+        self.head = nn.Linear(12, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.gru(x)[0][:, -1])
+
+
 @dataclass(frozen=True)
 class Case:
     """One module, and how to call it.
@@ -167,6 +179,10 @@ def _with_state(samples: int, length: int) -> tuple[Any, ...]:
     return torch.randn(samples, length, 8), state
 
 
+def _steps(samples: int, length: int) -> torch.Tensor:
+    return torch.randn(samples, length, 8)
+
+
 _SEQUENCE = {1: "sequence"}
 _SIDES = {2: "height", 3: "width"}
 _LENGTHS = ((1, 7), (3, 12), (2, 1))
@@ -178,4 +194,5 @@ CASES = {
     "encoder": Case(Encoder, _padded, {"input_ids": _SEQUENCE, "attention_mask": _SEQUENCE}, _LENGTHS[:2]),
     "decoder": Case(Decoder, _words, (("batch", "sequence"),), _LENGTHS),
     "recurrent": Case(Tagger, _with_state, (_SEQUENCE,), _LENGTHS),
+    "gated recurrent": Case(Counter, _steps, (_SEQUENCE,), _LENGTHS),
 }

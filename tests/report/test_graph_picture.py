@@ -13,8 +13,8 @@ from autocompress.report.graph_picture.placement import place
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def _box(title: str, reads: tuple[int, ...] = (), kind: str = "float", changed: str | None = None) -> Box:
-    return Box(title, ("name",), f"all about {title}", kind, 0.25, changed, reads)
+def _box(title: str, reads: tuple[int, ...] = (), kind: str = "float", *changes: str) -> Box:
+    return Box(title, ("name",), f"all about {title}", kind, 0.25, changes, reads)
 
 
 def test_every_node_stands_below_all_that_it_reads() -> None:

@@ -140,6 +140,18 @@ def test_attention_keeps_the_products_it_swallowed() -> None:
     assert {"scores", "softmax", "mixed"} <= {source for op in ops for source in op.sources}
 
 
+def test_attention_written_as_sums_over_indices_keeps_its_products() -> None:
+    nodes = [
+        helper.make_node("Einsum", ["q", "k"], ["scores"], name="scores", equation="b h l k, b h t k -> b h l t"),
+        helper.make_node("Mul", ["scores", "scale"], ["scaled"], name="scale"),
+        helper.make_node("Softmax", ["scaled"], ["shares"], name="softmax"),
+        helper.make_node("Einsum", ["shares", "v"], ["y"], name="mixed", equation="bhlt,bhtv->bhlv"),
+    ]
+    weights = {"scale": np.asarray(0.2, np.float32)}
+    ops = executed(nodes, {name: random(1, 4, 64, 32) for name in "qkv"}, weights)
+    assert sum(multiply_adds(op.signature) for op in ops) == 2 * 4 * 64 * 64 * 32
+
+
 def test_recurrent_layers_are_one_operator_with_their_weights() -> None:
     node = helper.make_node("LSTM", ["x", "w", "r", "b"], ["y"], name="lstm", hidden_size=16)
     weights = {"w": random(1, 64, 8), "r": random(1, 64, 16), "b": random(1, 128)}

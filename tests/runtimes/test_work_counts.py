@@ -10,8 +10,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from autocompress.graph.signature import OpSignature, TensorType
+from autocompress.latency.families import family_of
 from autocompress.runtimes import get_runtime
-from autocompress.runtimes.work import bytes_touched, multiply_adds, weight_bytes, weight_of
+from autocompress.runtimes.work import bytes_touched, multiply_adds, products_within, weight_bytes, weight_of
 
 RNG = np.random.default_rng(0)
 
@@ -152,3 +153,19 @@ def test_of_a_table_only_what_is_looked_up_is_touched() -> None:
     assert weight_bytes(signature) == 30000 * 64 * 4
     few = OpSignature("", "Gather", (TensorType("float32", (4, 8)), rows), (TensorType("float32", (1, 10, 8)),))
     assert bytes_touched(few) == 4 * 8 * 4 + 10 * 8 + 10 * 8 * 4
+
+
+def loop(op_type: str, *operands: TensorType, fused: tuple[str, ...] = ("MatMul", "Add")) -> OpSignature:
+    attributes = (("fused", fused), ("kernel", "jit_avx512_f32"), ("multiply_adds", 1000))
+    return OpSignature("openvino", op_type, operands, (operands[0],), attributes)
+
+
+def test_a_loop_that_only_bears_the_name_of_a_product_computes_none() -> None:
+    x, row = TensorType("float32", (1, 14, 14, 512)), TensorType("float32", (1, 1, 1, 512), True)
+    matrix, axes = TensorType("float32", (64, 256), True), TensorType("int32", (3,), True)
+    for named in (loop("Eltwise", x, row), loop("Subgraph", x, x), loop("Transpose", x, axes)):
+        assert multiply_adds(named) == products_within(named) == 0
+        assert family_of(named) != "attention"
+    for computed in (loop("Subgraph", x, x, x, fused=("MatMul", "Softmax", "MatMul")), loop("Subgraph", x, matrix)):
+        assert multiply_adds(computed) == products_within(computed) == 1000
+        assert family_of(computed) == "attention"

@@ -61,6 +61,7 @@ def test_the_readme_lists_exactly_the_keys_and_values() -> None:
     known |= {f"scheme.{key}": [str(v).lower() for v in values] for key, values in SCHEME_CHOICES.items()}
     known |= {"precision.options": list(PRECISIONS), "precision.per": ["model", "unit"]}
     known |= {f"steps.{key}": [str(v) for v in values] for key, values in STEP_CHOICES.items()}
+    known |= {"recovery": []}
     known |= {"search.proposals_per_build": [], "search.screen": []}
     assert documented == known
     assert {f"scheme.{key}": [str(values[0]).lower()] for key, values in defaults["scheme"].items()} == {
@@ -97,6 +98,7 @@ def test_spaces_are_written_as_they_are_read(name: str) -> None:
         "scheme": row["scheme"],
         "precision": {"options": row["precision"], "per": row["per"]},
         "steps": {key: row[key] for key in STEP_CHOICES},
+        "recovery": row["recovery"],
         "search": {key: row[key] for key in ("proposals_per_build", "screen")},
     }
     assert parse_space(name, yaml.safe_load(yaml.safe_dump(document))) == space
@@ -122,6 +124,10 @@ def test_spaces_are_written_as_they_are_read(name: str) -> None:
         ({"search": {"screen": True}}, "search.screen is True"),
         ({"search": {"proposals_per_build": 2.5}}, "search.proposals_per_build is 2.5"),
         ({"search": {"trials": 3}}, "unknown key 'trials'"),
+        ({"recovery": {"level": "full"}}, "unknown key 'level'"),
+        ({"recovery": {"label_weigth": 1}}, "did you mean 'label_weight'"),
+        ({"recovery": {"l1": -1}}, "recovery: recover step: l1 is -1"),
+        ({"recovery": [1]}, "recovery is [1]; it must be a mapping"),
         ({3: {}}, "unknown key 3"),
     ],
 )

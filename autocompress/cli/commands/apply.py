@@ -21,6 +21,9 @@ def apply(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="PATH", help="Where the candidate is written.")],
     data: Data = None,
     preprocess: Preprocess = None,
+    simulate: Annotated[
+        bool, typer.Option("--simulate", help="Write it in floating point, rounding as the integers do, to study it.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Apply a recipe to its model; the result is the emitted candidate, bit for bit.
@@ -30,7 +33,7 @@ def apply(
     import autocompress.api as api
 
     with stdout_reserved():
-        document = api.apply_recipe(recipe, model, output, data=data, preprocess=preprocess)
+        document = api.apply_recipe(recipe, model, output, data=data, preprocess=preprocess, simulate=simulate)
     print_result(document, _show, as_json=as_json)
 
 

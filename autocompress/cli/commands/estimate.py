@@ -36,7 +36,7 @@ def estimate(
     """Predict a model's latency on this device from its latency table and predictors.
 
     Prints the estimate with its 90 % interval and its coverage: the share of the time that exact table hits account
-    for.
+    for. Operators that neither table nor forest knows are timed on the spot.
     """
     import autocompress.api as api
     from autocompress.config import parse_shapes

@@ -27,13 +27,18 @@ def inspect(
     ] = None,
     against: Annotated[
         Path | None,
-        typer.Option("--against", metavar="MODEL", help="With --graph: mark what differs from this model."),
+        typer.Option(
+            "--against",
+            metavar="MODEL",
+            help="The model that this one was made from: say what was done to each layer, and mark it in the picture.",
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
     """List a model's operators as the runtime executes them, after fusion.
 
-    Prints shape, parameters, multiply-adds, dtype, sparsity, estimated time and share of each, and the totals.
+    Prints shape, parameters, multiply-adds, dtype, zeros, estimated time and share of each, and the totals; where
+    weights hold many zeros, also which elements, kernels and channels of each layer are zero, and what that is worth.
     """
     import autocompress.api as api
     from autocompress.config import parse_shapes
@@ -53,6 +58,7 @@ def inspect(
 
 
 def _show(document: Document) -> Iterable[RenderableType]:
+    from autocompress.cli.layer_view import show_changes, show_zeros
     from autocompress.cli.layout import (
         Column,
         count,
@@ -79,6 +85,9 @@ def _show(document: Document) -> Iterable[RenderableType]:
             Column("share", "share", percent, right=True),
         ],
     )
+    yield from show_zeros(document.get("layers", ()))
+    if document.get("changes"):
+        yield from show_changes(document["changes"])
     yield facts_table(
         document["totals"],
         [

@@ -71,6 +71,7 @@ def _show(document: Document) -> Iterable[RenderableType]:
             [
                 Column("table", "latency table"),
                 Column("threads", "threads"),
+                Column("forms", "forms"),
                 Column("records", "records in it"),
                 Column("measured", "measured now"),
                 Column("invalid", "could not be timed"),

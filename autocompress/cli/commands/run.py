@@ -56,6 +56,16 @@ def run(
             "--target-size", metavar="SIZE", help="Times smaller (4x) or size to reach (10MB).", rich_help_panel=_GOAL
         ),
     ] = None,
+    size_as: Annotated[
+        str | None,
+        typer.Option(
+            "--size-as",
+            metavar="KIND",
+            help="Which size counts: file (as the runtime opens it; what is done unless given) or deflate (the file "
+            "compressed for transfer, as in .zip and .gz).",
+            rich_help_panel=_GOAL,
+        ),
+    ] = None,
     max_accuracy_drop: Annotated[
         str | None,
         typer.Option(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,6 +12,7 @@ from autocompress.cli.output import Document, print_result, stdout_reserved
 from autocompress.cli.parameters import (
     Json,
     LatencyTablePath,
+    Metric,
     Model,
     Preprocess,
     Quiet,
@@ -32,6 +34,33 @@ def sensitivity(
             "--data", metavar="SOURCE", help="Samples: an .npz file, a folder of images, or module.path:function."
         ),
     ],
+    kind: Annotated[
+        str,
+        typer.Option(
+            "--kind",
+            metavar="KIND",
+            help="quantization (each layer in each precision), pruning (each group of channels at several widths) or "
+            "low_rank (each layer at several ranks).",
+        ),
+    ] = "quantization",
+    criterion: Annotated[
+        str,
+        typer.Option(
+            "--criterion",
+            metavar="NAME,...",
+            help="For pruning, which channels go: l1, l2, geometric_median, batch_norm_scale, activation, "
+            "reconstruction, taylor, surgeon; a curve for each.",
+        ),
+    ] = "l2",
+    method: Annotated[
+        str,
+        typer.Option(
+            "--method", metavar="NAME,...", help="For low_rank, how layers are decomposed: svd, spatial, tucker2."
+        ),
+    ] = "svd,spatial",
+    points: Annotated[int, typer.Option("--points", metavar="N", min=1, help="Points of each curve at most.")] = 4,
+    metric: Metric = None,
+    plot: Annotated[Path | None, typer.Option("--plot", metavar="PNG", help="Draw the result into this file.")] = None,
     preprocess: Preprocess = None,
     runtime: RuntimeName = "onnxruntime",
     threads: Threads = 1,
@@ -41,9 +70,11 @@ def sensitivity(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Rank layers by the damage at the network's output when each alone is compressed, beside the time it costs.
+    """Rank layers by the damage at the network's output when each alone is compressed, beside the time it saves.
 
-    Labels are not needed: the damage is measured against the original model's own outputs.
+    Labels are not needed: the damage is measured against the original model's own outputs. For pruning and low_rank it
+    is measured at the widths and ranks that the runtime executes faster, and where labels or a metric are given, so is
+    the accuracy that is lost.
     """
     import autocompress.api as api
     from autocompress.cli.progress import progress_on_stderr
@@ -53,6 +84,12 @@ def sensitivity(
         document = api.sensitivity(
             model,
             data,
+            kind=kind,
+            criteria=_names(criterion),
+            methods=_names(method),
+            points=points,
+            metric=metric,
+            plot=plot,
             preprocess=preprocess,
             runtime=runtime,
             threads=threads,
@@ -64,19 +101,14 @@ def sensitivity(
     print_result(document, _show, as_json=as_json)
 
 
-def _show(document: Document) -> Iterable[RenderableType]:
-    from autocompress.cli.layout import Column, milliseconds, number, percent, rows_table, sentences
+def _names(text: str) -> tuple[str, ...]:
+    """Names separated by commas, each once."""
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
 
-    yield rows_table(
-        document["layers"],
-        [
-            Column("name", "layer"),
-            Column("op_type", "type"),
-            Column("option", "option"),
-            Column("damage", "damage", number, right=True),
-            Column("latency_ms", "time", milliseconds, right=True),
-            Column("share", "share", percent, right=True),
-            Column("saved_ms", "would save", milliseconds, right=True),
-        ],
-    )
+
+def _show(document: Document) -> Iterable[RenderableType]:
+    from autocompress.cli.layout import sentences
+    from autocompress.cli.sensitivity_view import show_curves, show_precisions
+
+    yield from show_precisions(document["layers"]) if "layers" in document else show_curves(document)
     yield from sentences(document.get("notices", ()))

@@ -1,7 +1,9 @@
 """Groups of coupled channels: what can be removed from a model, named after the layers that compute it.
 
 A group holds units that can go independently of each other: channels, neurons, attention heads, places in a head.
-Removing a unit takes an index off every axis that the group lists as a member.
+Removing a unit takes an index off every axis that the group lists as a member.  Connected units that are not on the
+same axes (channels that a shortcut pads on, halves of a split) are groups of their own, because removing one makes
+other layers smaller than removing another.
 """
 
 from __future__ import annotations
@@ -15,6 +17,9 @@ from onnx import ModelProto
 
 from autocompress.graph.channels.axis import NOTHING, IntArray
 from autocompress.graph.channels.walk import Followed, follow_channels
+
+_MOST_KINDS = 16
+_KIND = "#"  # between a layer's name and the number of further groups of the same layer
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,9 +49,10 @@ class ChannelGroup:
 
     Attributes:
         name: of the first layer that computes them, with "[column]" where its channels are split into several kinds
-            of units (0 for the outermost: heads before places in a head).
+            of units (0 for the outermost: heads before places in a head), and "#1" and so on for further groups among
+            the same layer's channels.
         size: number of units that may go.
-        fixed: number of further units among the same layers' channels that have to stay.
+        fixed: number of further units among the same layers' channels that stay when all of these go.
         channels: channels of the first layer that one unit holds.
         members: axes that lose indices.
         layers: nodes whose output channels these are, in graph order.
@@ -126,8 +132,7 @@ def analyse_channels(model: ModelProto) -> ChannelAnalysis:
     free_layers: set[str] = set()
     finder = _Finder(model, followed, order)
     for own in sets:
-        group = finder.group(own)
-        if group is not None:
+        for group in finder.groups(own):
             groups.append(group)
             free_layers.update(group.layers)
     for own in sorted(sets, key=lambda columns: -len(_in_order(columns))):
@@ -196,21 +201,54 @@ class _Finder:
         self._followed = followed
         self._order = order
         self._reasons = followed.settled.reason
+        unit = followed.settled.unit
+        axes = [axis for stored in followed.stored.values() for axis in stored.axes if axis.columns > 0]
+        units = [np.unique(unit[axis.labels[axis.labels >= 0]]) for axis in axes]
+        # The units on each axis, one axis after the other, beside the number of the axis.
+        self._axis_units = np.concatenate([*units, np.empty(0, np.int64)])
+        self._axis_numbers = np.repeat(np.arange(len(units)), [len(own) for own in units])
 
-    def group(self, columns: list[_Column]) -> ChannelGroup | None:
-        """The group of connected columns, None where at most one unit may go."""
+    def groups(self, columns: list[_Column]) -> list[ChannelGroup]:
+        """The groups of connected columns, one for each kind of unit; none where at most one unit may go."""
         units = _in_order(columns)
         free = np.array([unit for unit in units if unit not in self._reasons], np.int64)
         if len(free) == 0 or len(units) < 2:
-            return None
+            return []
+        kinds = self._kinds(free)
+        if len(kinds) == 1:
+            return [self._group(columns, free, len(units) - len(free), "")]
+        found: list[ChannelGroup] = []
+        for kind in kinds:
+            holding = [column.units for column in columns if np.isin(kind, column.units).any()]
+            others = min(len(np.setdiff1d(own[own >= 0], kind)) for own in holding)
+            group = self._group(columns, kind, others, "")
+            same = sum(group.name == known.name.split(_KIND)[0] for known in found)
+            found.append(self._group(columns, kind, others, f"{_KIND}{same}") if same else group)
+        return found
+
+    def _kinds(self, free: IntArray) -> list[IntArray]:
+        """Units that are on the same axes, together, in order; all as one where there are very many kinds."""
+        place = np.full(int(self._followed.settled.unit.max(initial=-1)) + 1, NOTHING)
+        place[free] = np.arange(len(free))
+        found = place[self._axis_units]
+        rows, row = np.unique(self._axis_numbers[found >= 0], return_inverse=True)
+        holding = np.zeros((len(rows), len(free)), np.bool_)
+        holding[row.reshape(-1), found[found >= 0]] = True
+        patterns, kind = np.unique(holding, axis=1, return_inverse=True)
+        if patterns.shape[1] > _MOST_KINDS:
+            return [free]
+        kinds = [free[kind.reshape(-1) == number] for number in range(patterns.shape[1])]
+        return sorted(kinds, key=lambda own: int(np.flatnonzero(free == own[0])[0]))
+
+    def _group(self, columns: list[_Column], free: IntArray, fixed: int, suffix: str) -> ChannelGroup:
         first = next(c for c in columns if np.isin(c.units, free).any())
         members = self._members(free)
         layers = {member.node for member in members if member.role == "output"}
         readers = {member.node for member in members if member.role == "input"}
         return ChannelGroup(
-            name=first.node if first.of == 1 else f"{first.node}[{first.place}]",
+            name=(first.node if first.of == 1 else f"{first.node}[{first.place}]") + suffix,
             size=len(free),
-            fixed=len(units) - len(free),
+            fixed=fixed,
             channels=int((first.units == first.units[np.isin(first.units, free)][0]).sum()),
             members=members,
             layers=tuple(sorted(layers, key=self._order.__getitem__)),
@@ -220,7 +258,7 @@ class _Finder:
 
     def is_blocked(self, columns: list[_Column]) -> bool:
         """Whether nothing of connected columns may go."""
-        return self.group(columns) is None
+        return not self.groups(columns)
 
     def reason(self, columns: list[_Column]) -> str:
         """Why not."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as functional
@@ -11,11 +12,33 @@ import torch.nn.functional as functional
 from autocompress.graph.torch_execution.call import Call, Operator, Tensor
 
 
+class _Clamp(torch.autograd.Function):  # type: ignore[misc]
+    """Clamp that keeps its result for the gradient: the next layer keeps that anyway, the operand only takes memory."""
+
+    @staticmethod
+    def forward(context: Any, x: Tensor, lower: float, upper: float) -> Tensor:
+        result = x.clamp(lower, upper)
+        context.save_for_backward(result)
+        context.bounds = lower, upper
+        return result
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (result,) = context.saved_tensors
+        return torch.ops.aten.hardtanh_backward(gradient, result, *context.bounds), None, None
+
+
 def clip(call: Call, x: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Tensor:
     """Clip; bounds are operands since operator set 11."""
     lower = call.get("min") if low is None else low.item()
     upper = call.get("max") if high is None else high.item()
-    return x if lower is None and upper is None else x.clamp(lower, upper)
+    if lower is None and upper is None:
+        return x
+    if x.requires_grad and x.is_floating_point():
+        lowest, highest = -math.inf, math.inf
+        clamped: Tensor = _Clamp.apply(x, lowest if lower is None else lower, highest if upper is None else upper)
+        return clamped
+    return x.clamp(lower, upper)
 
 
 def prelu(call: Call, x: Tensor, slope: Tensor) -> Tensor:
@@ -35,7 +58,7 @@ def hard_sigmoid(call: Call, x: Tensor) -> Tensor:
 
 def hard_swish(call: Call, x: Tensor) -> Tensor:
     """HardSwish: x max(0, min(1, x / 6 + 1 / 2))."""
-    return x * (x / 6.0 + 0.5).clamp(0.0, 1.0)
+    return functional.hardswish(x)
 
 
 def gelu(call: Call, x: Tensor) -> Tensor:

@@ -32,7 +32,11 @@ def run_with_onnxruntime(model: ModelProto) -> LoadedModel:
 
 
 def stream_rows(
-    model: ModelProto, kernels: Mapping[str, Sequence[int]], batches: Batches, load: Load | None = None
+    model: ModelProto,
+    kernels: Mapping[str, Sequence[int]],
+    batches: Batches,
+    load: Load | None = None,
+    most_rows: int | None = None,
 ) -> Iterator[tuple[str, Rows]]:
     """One pass over the samples: what each layer multiplies with its weight, a chunk of rows at a time.
 
@@ -41,6 +45,7 @@ def stream_rows(
         kernels: node name -> sizes of its kernel; () for a matrix.
         batches: starts a pass over unlabelled samples.
         load: loads a model to run; ONNX Runtime with one thread unless given.
+        most_rows: of each sample of a convolution, evenly over its positions; all unless given.
 
     Raises:
         DataError: there are no samples.
@@ -57,21 +62,21 @@ def stream_rows(
         if session is not None:
             values.update(session.run({name: batch[name] for name in sessions.input_names}))
         for node in nodes:
-            for rows in _chunks(node, kernels[node.name], values[node.input[0]]):
+            for rows in _chunks(node, kernels[node.name], values[node.input[0]], most_rows):
                 yield node.name, rows
     if is_empty:
         raise DataError("there are no samples to see what the layers read; give --data with at least one")
 
 
-def _chunks(node: NodeProto, kernel: Sequence[int], values: Array) -> Iterator[Rows]:
+def _chunks(node: NodeProto, kernel: Sequence[int], values: Array, most_rows: int | None) -> Iterator[Rows]:
     """The rows of a batch; those of a convolution one sample after the other, since patches overlap."""
     for sample in np.split(values, len(values)) if kernel else [values]:
-        rows = patch_rows(node, kernel, sample)
+        rows = patch_rows(node, kernel, sample, most_rows)
         for start in range(0, len(rows), _CHUNK_ROWS):
             yield rows[start : start + _CHUNK_ROWS]
 
 
-def patch_rows(node: NodeProto, kernel: Sequence[int], sample: Array) -> Rows:
+def patch_rows(node: NodeProto, kernel: Sequence[int], sample: Array, most_rows: int | None = None) -> Rows:
     """Everything that a layer multiplies with its weight.
 
     Args:
@@ -79,6 +84,7 @@ def patch_rows(node: NodeProto, kernel: Sequence[int], sample: Array) -> Rows:
             position by its whole kernel, so its rows are the positions.
         kernel: sizes of its kernel; () for a matrix.
         sample: its input, of shape (..., inputs), or (batch, inputs, *spatial) for a convolution.
+        most_rows: positions of a convolution to take, evenly; all unless given.
 
     Returns:
         Rows of shape (positions, inputs x kernel elements).
@@ -97,7 +103,12 @@ def patch_rows(node: NodeProto, kernel: Sequence[int], sample: Array) -> Rows:
     windows = windows[tuple(slice(None, None, step) for step in steps)]
     # (batch, inputs, *positions, *kernel) -> (batch, *positions, inputs, *kernel)
     order = (0, *range(2, 2 + rank), 1, *range(2 + rank, 2 + 2 * rank))
-    return cast(Rows, windows.transpose(order).reshape(-1, sample.shape[1] * int(np.prod(kernel))))
+    placed = windows.transpose(order)
+    positions = placed.shape[: 1 + rank]
+    if most_rows is not None and int(np.prod(positions)) > most_rows:
+        chosen = np.linspace(0, int(np.prod(positions)) - 1, most_rows).astype(np.int64)
+        placed = placed[np.unravel_index(chosen, positions)]
+    return cast(Rows, placed.reshape(-1, sample.shape[1] * int(np.prod(kernel))))
 
 
 def _padding(

@@ -44,7 +44,7 @@ def resolve(
     grams: Iterable[tuple[str, DoubleArray | None]] = ((name, None) for name in chosen)
     if config.whitened and batches is not None:
         grams = stream_grams(model, [layers[name] for name in chosen], batches, load)
-    factors = {name: _factors(layers[name], index, *chosen[name], gram) for name, gram in grams}
+    factors = {name: factors_of(layers[name], index, *chosen[name], gram) for name, gram in grams}
     return DecomposePayload(factors, left_alone)
 
 
@@ -74,9 +74,18 @@ def _check_full(layer: Layer, method: str, ranks: tuple[int, ...]) -> None:
         raise RecipeError(f"decompose step: rank {given} of layer {layer.name!r} must be at most its full rank, {most}")
 
 
-def _factors(
+def factors_of(
     layer: Layer, index: GraphIndex, method: str, ranks: tuple[int, ...], gram: DoubleArray | None
 ) -> tuple[FloatArray, ...]:
+    """Kernels of the parts of one layer, in the type of its weight.
+
+    Args:
+        layer: to decompose.
+        index: of its graph.
+        method: one of ``METHODS``.
+        ranks: at most the full ones.
+        gram: second moment of the layer's patches, or None for the factors closest to the weights.
+    """
     dtype = helper.tensor_dtype_to_np_dtype(index.initializers[layer.weight].data_type)
     parts = METHODS[method].factorize(kernel_of(layer, index), ranks, gram)
     return tuple(np.ascontiguousarray(part, dtype=dtype) for part in parts)

@@ -2,6 +2,7 @@
 
     cross_layer     equal weight ranges, then (with ``absorb``) high biases moved on; data-free but for bounds
     smooth          SmoothQuant
+    awq             finer steps for the weights that meet large activations, for weights in blocks
 
 ``EQUALIZATIONS`` lists the forms that a search may choose from, by name.
 """
@@ -19,15 +20,21 @@ from autocompress.calibration.statistics import Statistics
 from autocompress.errors import ConfigError, RecipeError
 from autocompress.passes.config_rows import refuse_unknown
 from autocompress.passes.equalize.apply import apply_scales
+from autocompress.passes.equalize.awq import AwqConfig, protect_salient
 from autocompress.passes.equalize.bias_absorption import absorb_high_biases
 from autocompress.passes.equalize.changed import changed_channels
 from autocompress.passes.equalize.cross_layer import CLIPS, CrossLayerConfig, equalize
 from autocompress.passes.equalize.equalized import EqualizePayload
 from autocompress.passes.equalize.insertion import multiplications
+from autocompress.passes.equalize.moments import InputMoments
 from autocompress.passes.equalize.smooth import SmoothConfig, smooth
 
-CROSS_LAYER, SMOOTH = "cross_layer", "smooth"
-_FIELDS = {CROSS_LAYER: ("kind", "clips", "absorb"), SMOOTH: ("kind", "alpha", "where")}
+CROSS_LAYER, SMOOTH, AWQ = "cross_layer", "smooth", "awq"
+_FIELDS = {
+    CROSS_LAYER: ("kind", "clips", "absorb"),
+    SMOOTH: ("kind", "alpha", "where"),
+    AWQ: ("kind", "weight_dtype", "block_size", "where"),
+}
 
 
 @dataclass(frozen=True)
@@ -35,11 +42,13 @@ class EqualizeConfig:
     """Configuration of the step; fields that do not belong to its kind keep their defaults.
 
     Attributes:
-        kind: "cross_layer" or "smooth".
+        kind: "cross_layer", "smooth" or "awq".
         clips: cross-layer: "skip", "within" or "unbound" (see ``cross_layer``).
         absorb: cross-layer: whether high biases are absorbed afterwards (see ``bias_absorption``).
         alpha: smooth: in [0, 1], or None to choose it for each group (see ``smooth``).
-        where: smooth: who divides the activations (see ``input_scaling``).
+        where: smooth and awq: who divides the activations (see ``input_scaling``).
+        weight_dtype: awq: of the weights to come (see ``awq``).
+        block_size: awq: weights to come that share a scale.
 
     Raises:
         RecipeError: when a field has a value that it cannot have.
@@ -50,6 +59,8 @@ class EqualizeConfig:
     absorb: bool = True
     alpha: float | None = None
     where: tuple[str, ...] = ("norm", "layer")
+    weight_dtype: str = "int4"
+    block_size: int = 32
 
     def __post_init__(self) -> None:
         if self.kind not in _FIELDS:
@@ -62,6 +73,7 @@ class EqualizeConfig:
         try:
             CrossLayerConfig(clips=self.clips)
             SmoothConfig(alpha=self.alpha, where=self.where)
+            AwqConfig(self.weight_dtype, self.block_size, where=self.where)
         except (ConfigError, TypeError) as error:
             raise RecipeError(f"equalize step: {error}") from error
 
@@ -93,6 +105,7 @@ EQUALIZATIONS: Mapping[str, EqualizeConfig | None] = MappingProxyType(
         "cross_layer_unbound": EqualizeConfig(CROSS_LAYER, clips=CLIPS[-1]),
         "smooth": EqualizeConfig(SMOOTH),
         "smooth_insert": EqualizeConfig(SMOOTH, where=("norm", "layer", "insert")),
+        "awq": EqualizeConfig(AWQ),
     }
 )
 """Name of a choice -> its configuration; "none" leaves the model as it is."""
@@ -108,6 +121,9 @@ def resolve(model: ModelProto, config: EqualizeConfig, statistics: Statistics) -
     """
     if config.kind == SMOOTH:
         return smooth(model, statistics, SmoothConfig(alpha=config.alpha, where=config.where)).payload
+    if config.kind == AWQ:
+        chosen = AwqConfig(config.weight_dtype, config.block_size, where=config.where)
+        return protect_salient(model, _moments(statistics), chosen).payload
     scaled = equalize(model, statistics, CrossLayerConfig(clips=config.clips))
     if not config.absorb:
         return scaled.payload
@@ -143,6 +159,12 @@ def changed_tensors(model: ModelProto, payload: EqualizePayload, statistics: Sta
         statistics: of ``model``.
     """
     return None if payload.unbounded else frozenset(changed_channels(model, payload, statistics))
+
+
+def _moments(statistics: Statistics) -> dict[str, InputMoments]:
+    """Of every tensor whose channels are known."""
+    known = {name: statistics[name].channels for name in statistics}
+    return {name: InputMoments.from_channels(found) for name, found in known.items() if found is not None}
 
 
 def _with_channels(model: ModelProto, payload: EqualizePayload, statistics: Statistics) -> Statistics:

@@ -8,7 +8,7 @@ of each group stay; ``prune`` takes the others out, ``mask`` zeroes their weight
 from __future__ import annotations
 
 from autocompress.passes.prune.config import PruneConfig
-from autocompress.passes.prune.criteria import CRITERIA
+from autocompress.passes.prune.criteria import BATCH_NORM_SCALE, CRITERIA, layer_scales
 from autocompress.passes.prune.payload import PrunePayload
 from autocompress.passes.prune.resolve import mask, prune, removed_units, resolve
 from autocompress.passes.prune.staircase import (
@@ -20,12 +20,14 @@ from autocompress.passes.prune.staircase import (
 )
 
 __all__ = [
+    "BATCH_NORM_SCALE",
     "CRITERIA",
     "PruneConfig",
     "PrunePayload",
     "WidthStep",
     "candidate_widths",
     "executed_prices",
+    "layer_scales",
     "mask",
     "prune",
     "removed_units",

@@ -22,6 +22,7 @@ class Policy:
         *,
         biases: Callable[[], Mapping[str, str]],
         behind_concats: Collection[str],
+        unsigned: Collection[str],
     ) -> None:
         """Stores what is needed.
 
@@ -31,11 +32,13 @@ class Policy:
             biases: gives the Adds whose product may write float, by name -> unit of the product.
             behind_concats: units that have an integer kernel only on a grid whose zero point is zero, because of the
                 Concat that they read (see ``concats``).
+            unsigned: units that the runtime computes wrongly from int8 activations.
         """
         self._units = units
         self._rules = rules
         self._biases = biases
         self._behind_concats = behind_concats
+        self._unsigned = unsigned
 
     def applied(self, config: QuantizeConfig, asked: Mapping[str, str]) -> dict[str, str]:
         """The precision of each unit.
@@ -46,7 +49,7 @@ class Policy:
         """
         found = dict(asked)
         for unit in self._units:
-            if found[unit.name] == INT8 and (self._needs_centre(unit, config) or self._out_of_scope(unit, config)):
+            if found[unit.name] == INT8 and (self._out_of_scope(unit, config) or not self._is_right(unit, config)):
                 found[unit.name] = FP32
         found.update(dict.fromkeys(self._float_ends(config), FP32))
         if config.product_results == "float" and self._rules.lifted_bias:
@@ -60,7 +63,7 @@ class Policy:
         if unit.is_table:
             return unit.all_options
         usable = {FP32, *unit.storage_options}
-        if not self._needs_centre(unit, config) and self._has_kernel(unit, config):
+        if self._is_right(unit, config) and self._has_kernel(unit, config):
             usable.add(INT8)
         if self._weights_fit(unit, config):
             usable.add(INT8_DYNAMIC)
@@ -73,6 +76,11 @@ class Policy:
     def _weights_fit(self, unit: Unit, config: QuantizeConfig) -> bool:
         stored = _STORED_AS.get(config.weight_dtype, config.weight_dtype)
         return unit.weight is not None and stored in self._rules.weight_dtypes
+
+    def _is_right(self, unit: Unit, config: QuantizeConfig) -> bool:
+        """Whether the runtime computes a unit rightly in the integers of a scheme, or at all."""
+        signed = config.activation_dtype == "int8"
+        return not (self._needs_centre(unit, config) or (signed and unit.name in self._unsigned))
 
     def _needs_centre(self, unit: Unit, config: QuantizeConfig) -> bool:
         if config.activation_dtype in ("int8", "int16") and config.activation_symmetric:

@@ -18,7 +18,7 @@ from autocompress.graph.index import GraphIndex
 from autocompress.graph.inference import declared_shapes, infer_shapes
 from autocompress.graph.specs import Size
 from autocompress.passes.quantize.bias import corrected_bias
-from autocompress.passes.quantize.concats import behind_concats
+from autocompress.passes.quantize.concats import behind_concats, unsigned_behind_concats
 from autocompress.passes.quantize.config import QuantizeConfig
 from autocompress.passes.quantize.emit import QdqEmitter
 from autocompress.passes.quantize.lifting import liftable_biases
@@ -90,6 +90,11 @@ class Quantizer:
         self._biases: dict[tuple[str, Scheme, str], FloatArray | None] = {}
 
     @property
+    def rigid_results(self) -> frozenset[str]:
+        """Operators whose integer kernels compute wrongly where the range of their result is a narrow one."""
+        return frozenset(op_type for op_type, _, _ in self._rules.least_results)
+
+    @property
     def tensors(self) -> tuple[str, ...]:
         """Activation tensors whose statistics a calibration pass must collect."""
         names = [name for unit in self.units if not unit.is_table for name in (*unit.inputs, unit.output)]
@@ -150,6 +155,7 @@ class Quantizer:
             self._rules,
             biases=lambda: {add: unit for add, (unit, _) in self._liftable.items()},
             behind_concats=behind_concats(self._index, self.units, self._rules, lambda: self._shapes),
+            unsigned=unsigned_behind_concats(self._index, self.units, self._rules),
         )
 
     @cached_property

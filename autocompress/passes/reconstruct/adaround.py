@@ -24,6 +24,8 @@ from autocompress.passes.reconstruct.moments import MomentObjective
 from autocompress.passes.reconstruct.rows import RowObjective
 
 STRETCH = 0.1
+HELD = -20.0
+"""The variable of a weight that is rounded down for good: h has no slope there.  A zero weight has to stay zero."""
 _WARM_UP = 0.2
 _BETA = (20.0, 2.0)
 _MEASURED_STEPS = 10
@@ -69,6 +71,7 @@ class _Rounding:
         fraction = steps - self._floor
         self._floor += self._zeros
         self._variables = -torch.log((1.0 + 2.0 * STRETCH) / (fraction + STRETCH) - 1.0)
+        self._variables[torch.from_numpy(grid.weight == 0.0)] = HELD
         self._low, self._high = float(grid.low), float(grid.high)
         # Beyond the grid there is nothing to choose.
         self._free = (self._floor >= self._low) & (self._floor < self._high)

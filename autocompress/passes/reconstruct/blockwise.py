@@ -22,7 +22,7 @@ from onnx import ModelProto
 
 from autocompress.calibration.scheme import spread
 from autocompress.graph.torch_execution.torch_graph import TorchGraph
-from autocompress.passes.reconstruct.adaround import STRETCH
+from autocompress.passes.reconstruct.adaround import HELD, STRETCH
 from autocompress.passes.reconstruct.config import ReconstructConfig
 from autocompress.passes.reconstruct.layer import FloatArray
 from autocompress.passes.reconstruct.layerwise import Layer, dequantized
@@ -229,6 +229,7 @@ class _SoftWeight:
         decided = (torch.tensor(start.astype(np.float32)) > self._floor).float()
         up = 0.5 * (steps - self._floor) + 0.5 * decided
         variables = -torch.log((1.0 + 2.0 * STRETCH) / (up + STRETCH) - 1.0)
+        variables[torch.from_numpy(layer.weight == 0.0)] = HELD
         self.variables = variables.requires_grad_()
 
     def up(self) -> torch.Tensor:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from autocompress.errors import RecipeError
 from autocompress.passes.config_rows import refuse_unknown
+from autocompress.passes.recover.config import RecoverConfig
 
 ADAROUND = "adaround"
 GPTQ = "gptq"
 BLOCK = "block"
-METHODS = (ADAROUND, GPTQ, BLOCK)
+BIAS = "bias"
+DISTILL = "distill"
+METHODS = (BIAS, ADAROUND, GPTQ, BLOCK, DISTILL)
+
+_GENTLE = 0.1  # of the learning rate of other trainings: the weights are close to where they end
 
 
 @dataclass(frozen=True)
@@ -21,8 +26,10 @@ class ReconstructConfig:
     """Configuration of weight rounding by reconstruction.
 
     Attributes:
-        method: "adaround" (each layer by gradient descent), "gptq" (each layer column by column) or "block" (layers
-            of a block together, by gradient descent through the block).
+        method: "bias" (only the bias of each layer changes: empirical bias correction), "adaround" (each layer by
+            gradient descent), "gptq" (each layer column by column), "block" (layers of a block together, by gradient
+            descent through the block) or "distill" (weights and step sizes of the whole model are trained, with the
+            original as the teacher; of the settings below only ``training`` counts).
         samples: calibration samples to use at most.
         iterations: steps of gradient descent per layer or block.
         learning_rate: of the rounding variables (Adam).
@@ -34,6 +41,7 @@ class ReconstructConfig:
         act_order: whether GPTQ rounds columns with large inputs first.
         bias: whether the mean error that is left is taken off the bias where the layer has one.
         seed: of everything drawn at random.
+        training: of "distill", as of a recover step; "light" unless given.
 
     Raises:
         RecipeError: when a field has a value that it cannot have.
@@ -51,9 +59,12 @@ class ReconstructConfig:
     act_order: bool = True
     bias: bool = True
     seed: int = 0
+    training: RecoverConfig | None = None
 
     def __post_init__(self) -> None:
         for field in fields(self):
+            if field.name == "training":
+                continue
             value, kind = getattr(self, field.name), type(field.default)
             # A whole number is a number too, but True is neither.
             fits = type(value) is kind or (kind is float and type(value) is int)
@@ -75,10 +86,13 @@ class ReconstructConfig:
             )
         if self.seed < 0:
             raise RecipeError(f"reconstruct step: seed is {self.seed}; it must not be negative")
+        object.__setattr__(self, "training", _training(self.method, self.training, self.seed))
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready form."""
-        return asdict(self)
+        """JSON-ready form; settings of the training belong to "distill" alone."""
+        row = {field.name: getattr(self, field.name) for field in fields(self)}
+        training = row.pop("training")
+        return row if training is None else {**row, "training": training.to_dict()}
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> ReconstructConfig:
@@ -88,7 +102,37 @@ class ReconstructConfig:
             RecipeError: on an unknown field or value.
         """
         refuse_unknown(cls, row, "reconstruct")
-        return cls(**row)
+        training = row.get("training")
+        if training is None:
+            return cls(**row)
+        if not isinstance(training, Mapping):
+            raise RecipeError(f"reconstruct step: training is {training!r}; it must hold the settings of a training")
+        return cls(**{**row, "training": RecoverConfig.from_dict(training)})
 
 
 _KINDS: dict[type, str] = {str: "text", int: "whole number", float: "number", bool: "truth value"}
+
+
+def gentle_training(**settings: Any) -> RecoverConfig:
+    """Settings of a training that begins close to its end: with a smaller learning rate, where none is given.
+
+    Raises:
+        RecipeError: on an unknown field or value.
+    """
+    return RecoverConfig.from_dict({"learning_rate": _GENTLE * RecoverConfig().learning_rate, **settings})
+
+
+def _training(method: str, given: RecoverConfig | None, seed: int) -> RecoverConfig | None:
+    """Settings of the training, without those that quantized students have no use for."""
+    if method != DISTILL:
+        if given is not None:
+            raise RecipeError(f"reconstruct step: method {method!r} does not train the model; leave training out")
+        return None
+    training = given or gentle_training(seed=seed)
+    if not training.trains or training.distillation != "end_to_end":
+        raise RecipeError(
+            f"reconstruct step: training has the level {training.level} and is {training.distillation}; it must be "
+            "light or full, and end_to_end"
+        )
+    # The closed form knows float layers only, and bfloat16 is coarser than the steps that are learnt.
+    return replace(training, closed_form=False, bfloat16=False)

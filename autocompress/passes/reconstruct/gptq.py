@@ -63,7 +63,9 @@ def _round_columns(
         errors = np.empty((len(left), stop - start))
         for i in range(start, stop):
             column = order[i : i + 1]
-            integers[:, column] = grid.rounded(left[:, i : i + 1], column)
+            rounded = grid.rounded(left[:, i : i + 1], column)
+            # A zero stays zero, and the columns after it make up for it as for any other error.
+            integers[:, column] = np.where(grid.weight[:, column] == 0.0, grid.zero_points[:, column], rounded)
             gap = left[:, i] - grid.real(integers[:, column], column)[:, 0]
             errors[:, i - start] = gap / upper[i, i]
             left[:, i:stop] -= np.outer(errors[:, i - start], upper[i, i:stop])

@@ -3,6 +3,9 @@
 Targets are the outputs of the float model (asymmetric reconstruction, AdaRound section 3.3).  Of what a method finds
 and of rounding to nearest, each with every bias at hand, the pair with the least error is kept: no layer is worse
 than before.
+
+The method "bias" keeps the nearest integers: each layer gets the bias that leaves no mean error on what really reaches
+it, which is empirical bias correction (Nagel et al., ICCV 2019, appendix D).
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import numpy.typing as npt
 
 from autocompress.calibration.scheme import dequantize
 from autocompress.passes.quantize.weights import QuantizedWeight
-from autocompress.passes.reconstruct.config import GPTQ, ReconstructConfig
+from autocompress.passes.reconstruct.config import BIAS, GPTQ, ReconstructConfig
 from autocompress.passes.reconstruct.gptq import gptq
 from autocompress.passes.reconstruct.grid import WeightGrid
 from autocompress.passes.reconstruct.layer import FloatArray, RowReader, drawn_rows, to_matrices
@@ -127,6 +130,9 @@ class LayerwiseReconstruction:
         objective = self._observed(layer, grid)
         left = seconds - (time.monotonic() - started)
         nearest = self._best_bias(layer, grid, objective, grid.nearest)
+        if self._config.method == BIAS:
+            self._keep(layer, grid, grid.nearest, nearest[1])
+            return LayerError(objective.error(grid.real(grid.nearest), objective.bias), nearest[0])
         found = self._best_bias(layer, grid, objective, self._integers(layer, grid, objective, left))
         # A weight that another layer has rounded stays as it is there.
         chosen = found if found[0] < nearest[0] or layer.weight_name in self._payload.integers else nearest

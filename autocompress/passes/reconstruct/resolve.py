@@ -19,11 +19,12 @@ from autocompress.passes.reconstruct.blocks import find_blocks
 from autocompress.passes.reconstruct.config import BLOCK, ReconstructConfig
 from autocompress.passes.reconstruct.layer import LAYERS, FloatArray, RowReader
 from autocompress.passes.reconstruct.layerwise import Layer, LayerwiseReconstruction
+from autocompress.passes.reconstruct.lesson import Lesson
 from autocompress.passes.reconstruct.payload import ReconstructPayload
 from autocompress.passes.reconstruct.segments import Batches, SegmentRunner
 from autocompress.passes.reconstruct.simulation import SimulatedLayer, simulate
 from autocompress.passes.reconstruct.watch import Watch
-from autocompress.progress import Progress
+from autocompress.progress import NullProgress, Progress
 
 MAX_KEPT_BYTES = 256 << 20
 
@@ -40,8 +41,9 @@ def resolve(
     deadline_s: float | None = None,
     threads: int = 1,
     max_kept_bytes: int = MAX_KEPT_BYTES,
+    lesson: Lesson | None = None,
 ) -> ReconstructPayload:
-    """Rounds the weights of every Conv, Gemm and MatMul that the quantization step stores in integers.
+    """Rounds the weights of every Conv, Gemm and MatMul that the quantization step stores in integers, or trains them.
 
     Args:
         model: the float model that ``quantizer`` was made for.
@@ -51,9 +53,10 @@ def resolve(
         config: method and its settings.
         batches: starts a pass over unlabelled samples, input name -> array with the samples along its first axis.
         progress: is told about layers done and time left.
-        deadline_s: seconds to stay within; layers that they do not reach keep their nearest integers.
+        deadline_s: seconds to stay within; layers that they do not reach keep their nearest integers; training ends.
         threads: of the runtime while it computes activations.
         max_kept_bytes: of activations of each of the two models that are kept between layers.
+        lesson: what "distill" trains with; the float model and ``batches`` unless given.
 
     Returns:
         Integers, biases and errors of the layers that were reconstructed.
@@ -62,6 +65,19 @@ def resolve(
         DataError: when there are no samples.
         RecipeError: when the payload does not fit the configuration.
     """
+    if config.training is not None:
+        from autocompress.passes.reconstruct.distill import distilled  # torch takes seconds to import
+
+        learnt = distilled(
+            quantizer.emit(quantize, payload),
+            model,
+            lesson or Lesson(model, batches),
+            config.training,
+            quantizer.rigid_results,
+            progress or NullProgress(),
+            deadline_s,
+        )
+        return ReconstructPayload(trained=learnt)
     precisions = quantizer.precisions(quantize)
     index = GraphIndex(model)
     weights = {

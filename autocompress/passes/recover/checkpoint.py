@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ class TrainingState:
 
     Attributes:
         numbers: JSON-ready: step, losses, who trains what (see ``same_training``).
-        arrays: name -> tensors of all parameters in order ("parameters", "average", "best", "first", "second").
+        arrays: name -> tensors, of all parameters in order ("parameters", "average", "best") or one ("first", ...).
     """
 
     numbers: dict[str, Any]
@@ -69,22 +69,3 @@ def load_state(path: Path, identity: Mapping[str, Any]) -> TrainingState | None:
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise StorageError(f"checkpoint {path} is damaged ({error}); delete it to start over") from error
     return TrainingState(numbers, arrays) if numbers.get("identity") == dict(identity) else None
-
-
-def moments_of(optimizer: Any, parameters: Sequence[Any]) -> dict[str, list[torch.Tensor]]:
-    """Adam's two moments per parameter; zeros for a parameter that has not moved yet."""
-    states = [optimizer.state.get(parameter, {}) for parameter in parameters]
-    return {
-        kind: [state.get(key, torch.zeros_like(p)) for state, p in zip(states, parameters, strict=True)]
-        for kind, key in (("first", "exp_avg"), ("second", "exp_avg_sq"))
-    }
-
-
-def set_moments(optimizer: Any, parameters: Sequence[Any], arrays: Mapping[str, list[torch.Tensor]], step: int) -> None:
-    """Inverse of ``moments_of``."""
-    for position, parameter in enumerate(parameters):
-        optimizer.state[parameter] = {
-            "step": torch.tensor(float(step)),
-            "exp_avg": arrays["first"][position].clone(),
-            "exp_avg_sq": arrays["second"][position].clone(),
-        }

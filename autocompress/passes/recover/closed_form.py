@@ -12,7 +12,6 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from autocompress.graph.index import GraphIndex
 from autocompress.graph.torch_execution.torch_graph import TorchGraph
 from autocompress.passes.recover.config import RecoverConfig
 from autocompress.passes.recover.least_squares import NormalEquations
@@ -20,11 +19,14 @@ from autocompress.passes.recover.linear_layer import LinearLayer, linear_layers
 from autocompress.passes.recover.pair import Pair
 from autocompress.passes.recover.samples import Feeds, Samples
 from autocompress.passes.recover.statistics import correct_batch_norms
+from autocompress.passes.recover.twins import channels_of
 from autocompress.progress import Progress
 
 _MOST_UNITS, _FEWEST_UNITS = 384, 32  # to fit on
 _INPUT_BYTES = 32 * 2**20  # of all units together; inner tensors that live at the same time are several times as large
-_MOST_POSITIONS = 256  # of a map, per sample
+_FEWEST_POSITIONS, _MOST_POSITIONS = 16, 256  # of a map or sequence, per sample
+_ROWS_PER_INPUT = 64  # of a layer: more rows of the same samples hardly tell more
+_NEXT_SEED = 7919  # from one batch to the next, so that each gives other positions
 _UNITS_AT_ONCE = 16
 _RIDGES = (1.0, 10.0, 100.0)  # times the configuration's
 _CLOSE = 1e-6  # relative error below which a layer already does what the teacher's does
@@ -50,7 +52,7 @@ def reconstruct_layers(pair: Pair, samples: Samples, config: RecoverConfig, prog
     fitting = len(chunks)
     chunks += [batch.feeds for batch in samples.in_order(judged, size)]
     correct_batch_norms(pair, chunks[:fitting])
-    layers = [layer for layer in linear_layers(pair.models[0], pair.student) if _has_twin(layer, pair, chunks[0])]
+    layers = [layer for layer in linear_layers(pair.models[0], pair.student) if layer.node.output[0] in pair.twins]
     own = Walk(pair.student, chunks, [layer.node.input[0] for layer in layers])
     wanted = Walk(pair.teacher, chunks, [layer.node.output[0] for layer in layers])
     changed: list[str] = []
@@ -98,17 +100,6 @@ class Walk:
         return results
 
 
-def _has_twin(layer: LinearLayer, pair: Pair, feeds: Feeds) -> bool:
-    """Whether the teacher has the layer's output in the same shape."""
-    output = layer.node.output[0]
-    index = GraphIndex(pair.models[1])
-    producer = index.producers.get(output)
-    if producer is None or producer.op_type != layer.node.op_type or producer.input[1] not in pair.teacher.weights:
-        return False
-    origin = pair.teacher.weights[producer.input[1]]
-    return bool(origin.dim() == layer.weight.dim() and origin.shape[layer.output_axis] == layer.outputs)
-
-
 def _gather(
     pair: Pair,
     layer: LinearLayer,
@@ -121,14 +112,23 @@ def _gather(
     equations = NormalEquations(), NormalEquations()
     error, power = 0.0, 0.0
     source, output = layer.node.input[0], layer.node.output[0]
+    most = _positions(layer, sum(len(x) for x in inputs[:fitting]))
     for position, (x, target) in enumerate(zip(inputs, targets, strict=True)):
-        missing = target - pair.student.run({source: x}, [output])[output]
+        own = pair.student.run({source: x}, [output])[output]
+        target = channels_of(target, pair.twins[output], layer.channel_axis)
+        missing = target - own
         error, power = error + float(missing.square().sum()), power + float(target.square().sum())
-        rows, values = layer.rows(x, missing, _MOST_POSITIONS, seed)
+        rows, values = layer.rows(x, missing, most, seed + _NEXT_SEED * position)
         if layer.bias is not None:
             rows = torch.cat([rows, rows.new_ones(*rows.shape[:2], 1)], 2)
         equations[position >= fitting].add(rows, values)
     return (*equations, error / power if power else 0.0)
+
+
+def _positions(layer: LinearLayer, samples: int) -> int:
+    """How many positions of each sample give enough rows."""
+    wanted = _ROWS_PER_INPUT * int(layer.matrix(layer.weight).shape[1])
+    return min(max(-(-wanted // max(1, samples)), _FEWEST_POSITIONS), _MOST_POSITIONS)
 
 
 def _reconstruct(

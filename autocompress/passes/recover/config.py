@@ -13,7 +13,7 @@ LEVELS = ("none", "closed_form", "light", "full")
 DISTILLATIONS = ("end_to_end", "block_wise", "layer_wise")
 OUTPUT_LOSSES = ("auto", "kl", "mse")
 
-_STEPS = {"none": 0, "closed_form": 0, "light": 600, "full": 4000}
+_STEPS = {"none": 0, "closed_form": 0, "light": 400, "full": 4000}
 
 
 @dataclass(frozen=True)
@@ -23,19 +23,19 @@ class RecoverConfig:
     Attributes:
         level: "none"; "closed_form" (seconds); "light" and "full" also train, for minutes and longer.
         steps: optimizer steps; 0 takes those of the level.
-        batch_size: samples per step.
-        learning_rate: of Adam at the start of the cosine; larger ones first undo what the closed form found.
-        step_size_rate: by what part of itself a quantization step may move, in units of ``learning_rate``.
+        batch_size: samples per step; they are differentiated in as many portions as memory asks for.
+        learning_rate: by what part of its own size a weight moves in a step; a cosine takes it to zero.
+        step_size_rate: the same for steps of quantization, in units of ``learning_rate``.
         weight_decay: decoupled (AdamW).
         distillation: "end_to_end", "block_wise" (each part between features alone) or "layer_wise" (each layer alone).
         output_loss: "kl", "mse", or "auto", which takes KL for outputs that look like logits or probabilities.
         temperature: of the softmax in KL.
         features: inner tensors whose values are also matched; None chooses them.
-        feature_weight: of all features together, relative to the outputs.
-        label_weight: of the task loss, where labels are given.
-        augment: whether image inputs are also shifted, mirrored and mixed (the teacher answers for what comes out).
-        bfloat16: whether layers are trained in bfloat16, with weights and losses in float32; 1.7 times faster where the
-            processor has instructions for it.  Quantized students are always trained in float32.
+        feature_weight: of all features together, relative to the outputs, as both are at the start.
+        label_weight: of the task loss, where labels are given; 0 asks for none.
+        augment: whether image inputs are also shifted, mirrored and mixed; the teacher answers for what comes out.
+        bfloat16: whether layers are trained in bfloat16, with weights and losses in float32, where the processor has
+            instructions for it: 1.7 times faster.  Quantized students are always trained in float32.
         group_lasso: weight of the sum of the norms of output channels.
         l1: weight of the sum of absolute weights.
         keep_zeros: whether weights that are exactly zero stay so.
@@ -46,6 +46,7 @@ class RecoverConfig:
         warmup: fraction of the steps with a rising learning rate.
         held_out: fraction of the samples that only judge.
         patience: evaluations without improvement after which training ends; 0 never ends it.
+        target_loss: part of the held-out loss at the start at which training has done enough; 0 trains on.
         seed: of every random choice.
 
     Raises:
@@ -55,17 +56,17 @@ class RecoverConfig:
     level: str = "light"
     steps: int = 0
     batch_size: int = 32
-    learning_rate: float = 3e-4
-    step_size_rate: float = 1.0
+    learning_rate: float = 0.01
+    step_size_rate: float = 0.05
     weight_decay: float = 0.0
     distillation: str = "end_to_end"
     output_loss: str = "auto"
     temperature: float = 2.0
     features: tuple[str, ...] | None = None
     feature_weight: float = 1.0
-    label_weight: float = 1.0
+    label_weight: float = 0.0
     augment: bool = True
-    bfloat16: bool = False
+    bfloat16: bool = True
     group_lasso: float = 0.0
     l1: float = 0.0
     keep_zeros: bool = True
@@ -76,6 +77,7 @@ class RecoverConfig:
     warmup: float = 0.05
     held_out: float = 0.1
     patience: int = 0
+    target_loss: float = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -104,8 +106,11 @@ class RecoverConfig:
         return (self.steps or _STEPS[self.level]) if self.trains else 0
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready form."""
-        return {**asdict(self), "features": None if self.features is None else list(self.features)}
+        """JSON-ready form; a choice that older versions did not have is left out where it has its default."""
+        row = {**asdict(self), "features": None if self.features is None else list(self.features)}
+        if not self.target_loss:
+            del row["target_loss"]
+        return row
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> RecoverConfig:
@@ -138,6 +143,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "clip_norm": (0, 1e9),
     "warmup": (0, 1),
     "held_out": (0, 0.9),
+    "target_loss": (0, 1),
     "patience": (0, 10**9),
     "seed": (0, 2**63 - 1),
 }

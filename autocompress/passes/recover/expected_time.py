@@ -13,10 +13,10 @@ from autocompress.passes.recover.config import RecoverConfig
 from autocompress.passes.recover.end_to_end import Distillation
 from autocompress.passes.recover.pair import Pair
 from autocompress.passes.recover.samples import Batches, Samples
-from autocompress.passes.recover.training import Training
+from autocompress.passes.recover.training import EVALUATIONS, Training
 from autocompress.progress import NullProgress
 
-_JUDGED = 21  # evaluations of a training, the first included
+_JUDGED = EVALUATIONS + 1  # the first one included
 
 
 def seconds_of(

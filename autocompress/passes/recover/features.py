@@ -10,6 +10,7 @@ from onnx import ModelProto
 from autocompress.errors import RecipeError
 from autocompress.graph.index import GraphIndex
 from autocompress.graph.torch_execution.torch_graph import TorchGraph
+from autocompress.passes.recover.twins import channel_axis, channels_of
 
 MOST_FEATURES = 8
 _ACTIVATIONS = frozenset({"Relu", "Clip", "LeakyRelu", "PRelu", "Sigmoid", "Tanh", "HardSwish", "Gelu", "Elu", "Swish"})
@@ -22,12 +23,13 @@ def chosen_features(
     models: tuple[ModelProto, ModelProto],
     feeds: Mapping[str, object],
     asked: Sequence[str] | None,
+    twins: Mapping[str, torch.Tensor] | None = None,
 ) -> list[str]:
     """Names of tensors that mean the same in both models, in graph order.
 
     Where branches join (residual sums), layers before them can be pruned freely, so these come first; without joints,
-    results of layers and activations are taken.  A tensor is left out where its shape differs, or where the student has
-    silenced a channel that the teacher uses.
+    results of layers and activations are taken.  A tensor is left out where its shape differs (and ``twins`` does not
+    say which channels are left), or where the student has silenced a channel that the teacher uses.
 
     Args:
         student: being trained.
@@ -35,6 +37,7 @@ def chosen_features(
         models: both as ONNX, in the same order.
         feeds: a few samples.
         asked: names to use instead; None chooses.
+        twins: result of a layer -> channels of the teacher that the student still computes.
 
     Raises:
         RecipeError: an asked tensor does not exist in both with the same shape.
@@ -44,6 +47,8 @@ def chosen_features(
     names = [name for name in candidates if name in known]
     with torch.no_grad():
         own, wanted = student.run(feeds, names), teacher.run(feeds, names)
+    if twins and asked is None:
+        wanted = {n: _left(own[n], v, twins[n]) if n in twins else v for n, v in wanted.items()}
     fitting = [name for name in names if own[name].is_floating_point() and own[name].shape == wanted[name].shape]
     if asked is not None:
         if lost := [name for name in candidates if name not in fitting]:
@@ -55,6 +60,13 @@ def chosen_features(
     outputs = set(student.outputs)
     alive = [n for n in fitting if n not in outputs and own[n].dim() > 1 and not _silenced(own[n], wanted[n])]
     return _spread(alive, MOST_FEATURES)
+
+
+def _left(own: torch.Tensor, wanted: torch.Tensor, channels: torch.Tensor) -> torch.Tensor:
+    """The teacher's channels that the student still computes, where they lie as expected."""
+    axis = channel_axis(wanted)
+    fits = own.dim() == wanted.dim() and own.shape[axis] == len(channels) and int(channels[-1]) < wanted.shape[axis]
+    return channels_of(wanted, channels, axis) if fits else wanted
 
 
 def _joints(model: ModelProto) -> list[str]:
@@ -75,7 +87,7 @@ def _layer_results(model: ModelProto) -> list[str]:
 
 def _silenced(own: torch.Tensor, wanted: torch.Tensor) -> bool:
     """Whether a channel is constant in the student and not in the teacher."""
-    axis = 1 if own.dim() in (4, 5) else own.dim() - 1
+    axis = channel_axis(own)
     others = tuple(a for a in range(own.dim()) if a != axis)
     flat, lively = (t.amax(others) - t.amin(others) for t in (own, wanted))
     return bool(((flat == 0) & (lively > 0)).any())

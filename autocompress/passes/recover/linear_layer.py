@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from onnx import ModelProto, NodeProto
 
@@ -22,6 +23,7 @@ class LinearLayer:
         groups: independent parts, G.
         weight: parameter.
         output_axis: where the output channels lie in it.
+        channel_axis: where they lie in what the layer computes.
         outputs: number of output channels.
         bias: parameter of shape (outputs,), or None.
 
@@ -40,6 +42,7 @@ class LinearLayer:
         self.is_conv = node.op_type == "Conv"
         self.groups = int(self._call.get("group", 1)) if self.is_conv else 1
         self.output_axis = 0 if self.is_conv or self._call.get("transB", 0) else 1
+        self.channel_axis = 1 if self.is_conv else -1
         self.outputs = int(self.weight.shape[self.output_axis])
         self.bias = bias if bias is not None and tuple(bias.shape) == (self.outputs,) else None
 
@@ -61,11 +64,13 @@ class LinearLayer:
         Args:
             x: what the layer reads.
             y: what stands at its output.
-            most: positions to take per sample, at random where there are more.
+            most: positions of a map or sequence to take per sample, at random where there are more.
             seed: of the choice.
         """
         if not self.is_conv:
-            return x.reshape(1, -1, x.shape[-1]), y.reshape(1, -1, y.shape[-1])
+            inputs, values = x.reshape(-1, x.shape[-1]), y.reshape(-1, y.shape[-1])
+            chosen = torch.from_numpy(_chosen(len(inputs), most * len(x), seed))
+            return inputs[chosen][None], values[chosen][None]
         if x.dim() == 3:
             return self._conv_rows(x.unsqueeze(2), y.unsqueeze(2), self._windows_1d(x), most, seed)
         kernel = tuple(self.weight.shape[2:])
@@ -81,9 +86,7 @@ class LinearLayer:
         views = x.unfold(2, height, down).unfold(3, width, right)
         views = views[..., :: windows.dilations[0], :: windows.dilations[1]]
         high, wide = y.shape[2:]
-        chosen = np.arange(high * wide)
-        if high * wide > most:
-            chosen = np.sort(np.random.default_rng(seed).choice(chosen, most, replace=False))
+        chosen = _chosen(high * wide, most, seed)
         row, column = torch.from_numpy(chosen // wide), torch.from_numpy(chosen % wide)
         patches = views[:, :, row, column]  # (n, channels, positions, kernel height, kernel width)
         n, channels, positions = patches.shape[:3]
@@ -91,6 +94,13 @@ class LinearLayer:
         inputs = grouped.permute(1, 0, 3, 2, 4).reshape(self.groups, n * positions, -1)
         values = y[:, :, row, column].reshape(n, self.groups, -1, positions)
         return inputs, values.permute(1, 0, 3, 2).reshape(self.groups, n * positions, -1)
+
+
+def _chosen(total: int, most: int, seed: int) -> npt.NDArray[np.int64]:
+    """Positions in order, at random where there are more than ``most``."""
+    if total <= most:
+        return np.arange(total)
+    return np.sort(np.random.default_rng(seed).choice(total, most, replace=False))
 
 
 def linear_layers(model: ModelProto, graph: TorchGraph) -> list[LinearLayer]:

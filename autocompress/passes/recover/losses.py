@@ -9,8 +9,11 @@ from typing import Any
 import torch
 import torch.nn.functional as functional
 
+from autocompress.data.labels import check_labels
+from autocompress.errors import DataError
 from autocompress.graph.torch_execution.call import Tensor
 from autocompress.graph.torch_execution.weights import Array
+from autocompress.passes.recover.twins import channel_axis, channels_of
 
 _PEAK = 5.0  # a mean largest probability so many times the uniform one looks like a classifier's
 _FLOOR = 1e-3  # of the mean variance: channels that hardly vary are not blown up
@@ -25,15 +28,19 @@ class TensorLoss:
         weight: factor.
         temperature: of the softmax of "kl".
         inverse_variance: for "mse", 1 / variance of the teacher per channel, broadcast over the tensor.
+        channels: those of the teacher that the student computes; None where it computes all.
     """
 
     kind: str
     weight: float
     temperature: float
     inverse_variance: Any
+    channels: Any = None
 
     def __call__(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Mean over samples and elements."""
+        if self.channels is not None:
+            teacher = channels_of(teacher, self.channels, channel_axis(teacher))
         if self.kind == "kl":
             return self.weight * _divergence(student, teacher, self.temperature)
         if self.kind == "probabilities":
@@ -57,13 +64,30 @@ def output_loss(teacher: Tensor, choice: str, temperature: float, weight: float)
     return TensorLoss(kind, weight, temperature, _inverse_variance(teacher) if kind == "mse" else None)
 
 
-def feature_loss(teacher: Tensor, weight: float) -> TensorLoss:
-    """Mean squared error over the variance of each channel of the teacher."""
-    return TensorLoss("mse", weight, 1.0, _inverse_variance(teacher))
+def feature_loss(teacher: Tensor, weight: float, channels: Tensor | None = None) -> TensorLoss:
+    """Mean squared error over the variance of each channel of the teacher.
+
+    Args:
+        teacher: values on many samples.
+        weight: factor.
+        channels: of the teacher that the student computes; None for all.
+    """
+    left = teacher if channels is None else channels_of(teacher, channels, channel_axis(teacher))
+    return TensorLoss("mse", weight, 1.0, _inverse_variance(left), channels)
 
 
 def task_loss(logits: Tensor, labels: Array) -> Tensor:
-    """Cross entropy with integer classes."""
+    """Cross entropy with integer classes.
+
+    Raises:
+        DataError: labels are outside the classes of the logits, or these are no scores of classes.
+    """
+    if logits.dim() != 2:
+        raise DataError(
+            f"the task loss of recovery needs class scores of shape (n, classes), and the first output is "
+            f"{tuple(logits.shape)}; leave label_weight at 0"
+        )
+    check_labels(labels, int(logits.shape[1]))
     return functional.cross_entropy(logits, torch.as_tensor(labels, dtype=torch.int64))
 
 
@@ -95,7 +119,7 @@ def _is_distribution(teacher: Tensor) -> bool:
 
 def _inverse_variance(teacher: Tensor) -> Tensor:
     """1 / variance per channel (axis 1 of images, the last axis else), shaped for broadcasting."""
-    axis = 1 if teacher.dim() in (4, 5) else teacher.dim() - 1
+    axis = channel_axis(teacher)
     others = tuple(a for a in range(teacher.dim()) if a != axis) or (0,)
     variance = teacher.var(others, unbiased=False, keepdim=True) if teacher.numel() > 1 else torch.ones_like(teacher)
     floor = max(float(variance.mean()) * _FLOOR, math.ulp(0.0) ** 0.1)

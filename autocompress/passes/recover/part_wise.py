@@ -149,10 +149,14 @@ def _train_part(
         total = sum(float(compared(judge[s : s + size])) * len(judge[s : s + size]) for s in starts)
         return total / len(judge)
 
-    parameters = pair.parameters(names)
+    def learn(step: int) -> float:
+        loss = compared(order.at(step))
+        loss.backward()
+        return float(loss.detach())
+
     problem = Problem(
-        parameters, pair.rates(names, config), lambda step: compared(order.at(step)), judged, pair.masks_of(names)
-    )
+        pair.parameters(names), pair.scales(names, config), learn, judged, pair.masks_of(names)
+    )  # fmt: skip
     training = Training(problem, config, steps, progress, limit_s)
     training.run()
     return training

@@ -7,6 +7,8 @@ from onnx import ModelProto, NodeProto
 
 from autocompress.graph.index import GraphIndex
 from autocompress.graph.torch_execution.torch_graph import TorchGraph
+from autocompress.graph.torch_execution.weights import Array
+from autocompress.passes.recover.trainable import kept_zeros
 
 _LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 _ALIKE = 0.9  # share of equal integers from which a float weight is taken for the origin of a quantized one
@@ -21,14 +23,36 @@ def adopt_real_weights(student: TorchGraph, teacher: TorchGraph, models: tuple[M
         teacher: the original.
         models: both as ONNX, student first; layers are matched by node name.
     """
-    own, other = (GraphIndex(model) for model in models)
-    for name, layer in _quantized_layers(own, student).items():
-        twin = other.nodes.get(layer.name)
-        origin = twin.input[1] if twin is not None and twin.op_type == layer.op_type else ""
-        if origin in teacher.weights and teacher.weights[origin].shape == student.weights[name].shape:
+    for name, origin in _origins(student, models).items():
+        if origin in teacher.weights:
             _adopt(student, name, teacher.weights[origin])
 
 
+def quantized_zeros(student: TorchGraph, models: tuple[ModelProto, ModelProto]) -> dict[str, Array]:
+    """Quantized weight -> boolean array, False where the float weight that it was rounded from is zero on purpose.
+
+    Args:
+        student: with quantized weights.
+        models: the student and the float model, as ONNX.
+    """
+    origins = _origins(student, models)
+    zeros = kept_zeros(models[1], list(origins.values()))
+    return {name: zeros[origin] for name, origin in origins.items() if origin in zeros}
+
+
+def _origins(student: TorchGraph, models: tuple[ModelProto, ModelProto]) -> dict[str, str]:
+    """Quantized weight -> float weight of the layer of that name in the other model, where it has the same shape."""
+    own, other = (GraphIndex(model) for model in models)
+    found: dict[str, str] = {}
+    for name, layer in _quantized_layers(own, student).items():
+        twin = other.nodes.get(layer.name)
+        origin = other.initializers.get(twin.input[1]) if twin is not None and twin.op_type == layer.op_type else None
+        if origin is not None and tuple(origin.dims) == tuple(student.weights[name].shape):
+            found[name] = origin.name
+    return found
+
+
+@torch.no_grad()  # type: ignore[untyped-decorator]
 def _adopt(student: TorchGraph, name: str, origin: torch.Tensor) -> None:
     parameter = student.weights[name]
     before, rounded = student.stored_value(name), parameter.clone()

@@ -1,4 +1,4 @@
-"""The loop that trains parameters: Adam, cosine, clipping, average, and a way back from what goes wrong."""
+"""The loop that trains parameters: descent, cosine, clipping, average, and a way back from what goes wrong."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from typing import Any
 
 import torch
 
-from autocompress.passes.recover.checkpoint import TrainingState, load_state, moments_of, save_state, set_moments
+from autocompress.passes.recover.checkpoint import TrainingState, load_state, save_state
 from autocompress.passes.recover.config import RecoverConfig
 from autocompress.passes.recover.moving_average import MovingAverage, copied, restore
+from autocompress.passes.recover.optimizer import Descent
 from autocompress.passes.recover.schedule import Schedule
 from autocompress.progress import Progress
 
-_EVALUATIONS = 20  # in a training
+EVALUATIONS = 6  # in a training
 _MOST_ROLLBACKS = 3
-_BETAS = (0.9, 0.999)
+_WORSE = 2.0  # so many times the loss of the best weights means that the learning rate is too high
 
 
 @dataclass
@@ -27,16 +28,16 @@ class Problem:
 
     Attributes:
         parameters: trained together.
-        rates: learning rate of each, relative to the configuration's.
-        loss: step -> loss with gradients.
+        scales: how far the elements of each move in a step at a learning rate of 1, broadcast to it.
+        learn: step -> loss, with its gradients added to the parameters'.
         judge: loss on held-out samples, without gradients.
         masks: position of a parameter -> tensor of ones and zeros that its values keep to.
         identity: JSON-ready facts by which a checkpoint knows whether it belongs here.
     """
 
     parameters: Sequence[Any]
-    rates: Sequence[float]
-    loss: Callable[[int], torch.Tensor]
+    scales: Sequence[torch.Tensor]
+    learn: Callable[[int], float]
     judge: Callable[[], float]
     masks: Mapping[int, torch.Tensor] = field(default_factory=dict)
     identity: Mapping[str, Any] = field(default_factory=dict)
@@ -69,19 +70,12 @@ class Training:
         self._progress = progress
         self._checkpoint = checkpoint
         self._schedule = Schedule(steps, deadline_s, config.warmup)
-        self._optimizer = torch.optim.AdamW(
-            [
-                {"params": [p], "lr": config.learning_rate * rate, "rate": rate}
-                for p, rate in zip(problem.parameters, problem.rates, strict=True)
-            ],
-            betas=_BETAS,
-            weight_decay=config.weight_decay,
-        )
+        self._optimizer = Descent(problem.parameters, problem.scales, config.weight_decay)
         self._average = MovingAverage(problem.parameters, config.ema_decay)
         self._slowdown = 1.0
         self._rollbacks = 0
         self._without_gain = 0
-        self._next_evaluation = 1.0 / _EVALUATIONS
+        self._next_evaluation = 1.0 / EVALUATIONS
         self._evaluated = 0  # the step of the last one
         self.step = 0
         self.first_loss = math.nan
@@ -109,44 +103,48 @@ class Training:
 
     def _is_over(self) -> bool:
         if self._rollbacks > _MOST_ROLLBACKS:
-            self._progress.notice("recovery keeps leaving finite numbers; it ends with the best weights so far")
+            self._progress.notice("recovery keeps losing ground; it ends with the best weights so far")
             return True
-        return 0 < self._config.patience <= self._without_gain
+        return 0 < self._config.patience <= self._without_gain or self._reached_target()
+
+    def _reached_target(self) -> bool:
+        return bool(self._config.target_loss) and self.best_loss <= self._config.target_loss * self.first_loss
 
     def advance(self) -> None:
         """One step of the optimizer, or back to the last good weights where it leaves finite numbers."""
-        parameters = self._problem.parameters
         rate = self._config.learning_rate * self._slowdown * self._schedule.factor(self.step)
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate * group["rate"]
-        self._optimizer.zero_grad(set_to_none=True)
-        loss = self._problem.loss(self.step)
+        self._optimizer.zero_grad()
+        loss = self._problem.learn(self.step)
         self.step += 1
         self._progress.advance()
-        if math.isfinite(float(loss.detach())):
-            loss.backward()
-            limit = self._config.clip_norm or math.inf
-            norm = torch.nn.utils.clip_grad_norm_([p for p in parameters if p.grad is not None], limit)
-            if math.isfinite(float(norm)):
-                self._optimizer.step()
-                self._apply_masks()
-                self._average.update()
-                return
-        self._roll_back()
+        self._mask_gradients()
+        norm = self._optimizer.clip(self._config.clip_norm or math.inf)
+        if math.isfinite(loss) and math.isfinite(norm):
+            self._optimizer.step(rate)
+            self._apply_masks()
+            self._average.update()
+        else:
+            self._roll_back(self._good, "diverged")
+
+    def _mask_gradients(self) -> None:
+        for position, mask in self._problem.masks.items():
+            gradient = self._problem.parameters[position].grad
+            if gradient is not None:
+                gradient.mul_(mask)
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def _apply_masks(self) -> None:
         for position, mask in self._problem.masks.items():
             self._problem.parameters[position].mul_(mask)
 
-    def _roll_back(self) -> None:
-        restore(self._problem.parameters, self._good)
-        restore(self._average.values, self._good)
-        self._optimizer.state.clear()
+    def _roll_back(self, weights: Sequence[torch.Tensor], why: str) -> None:
+        restore(self._problem.parameters, weights)
+        restore(self._average.values, weights)
+        self._optimizer.reset()
         self._slowdown /= 2
         self._rollbacks += 1
         self._progress.notice(
-            f"recovery diverged at step {self.step}; back to the last good weights with half the learning rate"
+            f"recovery {why} at step {self.step}; back to the last good weights with half the learning rate"
         )
 
     def _evaluate(self) -> None:
@@ -158,7 +156,11 @@ class Training:
         loss = _finite(self._problem.judge())
         restore(parameters, present)
         if not math.isfinite(loss):
-            self._roll_back()
+            self._roll_back(self._good, "diverged")
+            return
+        if loss > _WORSE * self.best_loss:
+            self._good = self._best
+            self._roll_back(self._best, f"lost ground (loss {loss:.4g})")
             return
         self._good = present
         self._without_gain = 0 if loss < self.best_loss else self._without_gain + 1
@@ -170,9 +172,9 @@ class Training:
         self._save()
 
     def _plan_evaluation(self) -> None:
-        """After another twentieth of the training, by steps or by time."""
-        passed = math.floor(self._schedule.done(self.step) * _EVALUATIONS + 1e-9)
-        self._evaluated, self._next_evaluation = self.step, (passed + 1) / _EVALUATIONS
+        """After another part of the training, by steps or by time."""
+        passed = math.floor(self._schedule.done(self.step) * EVALUATIONS + 1e-9)
+        self._evaluated, self._next_evaluation = self.step, (passed + 1) / EVALUATIONS
 
     def _save(self) -> None:
         if self._checkpoint is None:
@@ -185,12 +187,14 @@ class Training:
             "slowdown": self._slowdown,
             "rollbacks": self._rollbacks,
             "without_gain": self._without_gain,
+            "moments": self._optimizer.steps,
         }
         arrays = {
             "parameters": list(self._problem.parameters),
             "average": self._average.values,
             "best": self._best,
-            **moments_of(self._optimizer, self._problem.parameters),
+            "first": [self._optimizer.first],
+            "second": [self._optimizer.second],
         }
         save_state(self._checkpoint, TrainingState(numbers, arrays))
 
@@ -208,7 +212,8 @@ class Training:
         self.first_loss, self.best_loss = float(state.numbers["first_loss"]), float(state.numbers["best_loss"])
         self._slowdown, self._rollbacks = float(state.numbers["slowdown"]), int(state.numbers["rollbacks"])
         self._without_gain = int(state.numbers["without_gain"])
-        set_moments(self._optimizer, self._problem.parameters, state.arrays, self.step)
+        self._optimizer.first, self._optimizer.second = state.arrays["first"][0], state.arrays["second"][0]
+        self._optimizer.steps = int(state.numbers["moments"])
         self._progress.advance(self.step)
         return True
 

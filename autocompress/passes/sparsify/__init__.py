@@ -13,7 +13,7 @@ became of a model.  Stock runtimes execute zeros as fast as other numbers (docs/
 from __future__ import annotations
 
 from autocompress.passes.sparsify.apply import sparsify
-from autocompress.passes.sparsify.config import SparsifyConfig
+from autocompress.passes.sparsify.config import CRITERIA, SparsifyConfig
 from autocompress.passes.sparsify.layers import sparsifiable_layers
 from autocompress.passes.sparsify.payload import SparsifyPayload
 from autocompress.passes.sparsify.report import LayerSparsity, report
@@ -23,6 +23,7 @@ from autocompress.passes.sparsify.sparse_storage import with_sparse_storage
 from autocompress.passes.sparsify.stored_size import StoredSize, stored_size
 
 __all__ = [
+    "CRITERIA",
     "CubicSchedule",
     "LayerSparsity",
     "SparsifyConfig",

@@ -12,6 +12,8 @@ from autocompress.passes.decompose.patches import Batches, Load, stream_rows
 from autocompress.passes.sparsify.layers import SparseLayer
 from autocompress.passes.sparsify.masks import DoubleArray
 
+_MOST_ROWS = 1024  # of each sample of a convolution; neighbouring positions say much the same
+
 
 def input_norms(
     model: ModelProto, layers: Mapping[str, SparseLayer], batches: Batches, load: Load | None = None
@@ -35,7 +37,7 @@ def input_norms(
     kernels = {name: layer.kernel for name, layer in layers.items()}
     totals: dict[str, DoubleArray] = {}
     counts = dict.fromkeys(layers, 0)
-    for name, rows in stream_rows(model, kernels, batches, load):
+    for name, rows in stream_rows(model, kernels, batches, load, most_rows=_MOST_ROWS):
         squares = np.einsum("np,np->p", rows, rows, dtype=np.float64)
         totals[name] = totals[name] + squares if name in totals else squares
         counts[name] += len(rows)

@@ -14,17 +14,22 @@ from autocompress.passes.decompose.grams import stream_grams
 from autocompress.passes.decompose.layers import Layer, decomposable_layers
 from autocompress.passes.decompose.patches import Batches, Load
 from autocompress.passes.equalize.layers import canonical
+from autocompress.passes.sparsify.choosing import masks_by_score, obstacle, scores_of
 from autocompress.passes.sparsify.config import MAGNITUDE, SPARSEGPT, WANDA, SparsifyConfig
 from autocompress.passes.sparsify.layers import SparseLayer, sparsifiable_layers
-from autocompress.passes.sparsify.masks import DoubleArray, Mask, global_masks, nm_mask, per_output_mask, share_mask
+from autocompress.passes.sparsify.masks import DoubleArray, Mask
 from autocompress.passes.sparsify.norms import input_norms
-from autocompress.passes.sparsify.pattern import NM, Pattern, Share, parse
+from autocompress.passes.sparsify.pattern import Pattern, parse
 from autocompress.passes.sparsify.payload import SparsifyPayload
 from autocompress.passes.sparsify.sparsegpt import prune
 
 
 def resolve(
-    model: ModelProto, config: SparsifyConfig, batches: Batches | None = None, load: Load | None = None
+    model: ModelProto,
+    config: SparsifyConfig,
+    batches: Batches | None = None,
+    load: Load | None = None,
+    norms: Mapping[str, DoubleArray] | None = None,
 ) -> SparsifyPayload:
     """Masks, and new weights where the criterion makes them, of every layer that can become sparse as asked.
 
@@ -33,6 +38,7 @@ def resolve(
         config: what to do.
         batches: starts a pass over unlabelled samples; needed unless the criterion is "magnitude".
         load: loads a model to run; ONNX Runtime with one thread unless given.
+        norms: what ``input_norms`` gave for these layers, where somebody asked before.
 
     Raises:
         RecipeError: a layer does not exist, or samples are needed and missing.
@@ -46,7 +52,7 @@ def resolve(
         if name not in layers and name not in unfit:
             raise RecipeError(f"sparsify step: the model has no layer {name!r}; name nodes of this very model")
         pattern = parse(text)
-        reason = unfit.get(name) or _obstacle(layers[name], pattern)
+        reason = unfit.get(name) or obstacle(layers[name], pattern)
         if not reason and config.criterion == SPARSEGPT:
             reason = ungrammable.get(name, "")
         if reason:
@@ -59,36 +65,11 @@ def resolve(
     if config.criterion == SPARSEGPT and batches is not None and chosen:
         masks, weights = _updated(model, chosen, patterns, {name: grammable[name] for name in chosen}, batches, load)
         return SparsifyPayload(masks, weights, left_alone)
-    norms = input_norms(model, chosen, batches, load) if config.criterion == WANDA and batches and chosen else {}
-    scores = {name: np.abs(layer.view) * norms.get(name, 1.0) for name, layer in chosen.items()}
-    views = _masks(scores, patterns, config)
+    known: Mapping[str, DoubleArray] = {}
+    if config.criterion == WANDA and batches is not None and chosen:
+        known = norms if norms is not None else input_norms(model, chosen, batches, load)
+    views = masks_by_score(scores_of(chosen, known), patterns, config)
     return SparsifyPayload({name: _as_stored(layers[name], view) for name, view in views.items()}, {}, left_alone)
-
-
-def _obstacle(layer: SparseLayer, pattern: Pattern) -> str:
-    groups, outputs, inputs, taps = layer.view.shape
-    if isinstance(pattern, NM):
-        return "it has too few input channels for the pattern" if inputs <= pattern.kept else ""
-    steps = pattern.part_shape(outputs, inputs, taps)
-    parts = groups * int(np.prod([-(-size // step) for size, step in zip((outputs, inputs, taps), steps, strict=True)]))
-    return "it would be emptied: it has one part only" if parts == 1 else ""
-
-
-def _masks(
-    scores: Mapping[str, DoubleArray], patterns: Mapping[str, Pattern], config: SparsifyConfig
-) -> dict[str, Mask]:
-    together = {name: p for name, p in patterns.items() if isinstance(p, Share) and p.sparsity is None}
-    masks: dict[str, Mask] = {}
-    if together and config.global_sparsity is not None:
-        masks.update(global_masks({name: scores[name] for name in together}, together, config.global_sparsity))
-    for name, pattern in patterns.items():
-        if isinstance(pattern, NM):
-            masks[name] = nm_mask(scores[name], pattern)
-        elif pattern.sparsity is not None and config.criterion == WANDA and pattern.part == "unstructured":
-            masks[name] = per_output_mask(scores[name], pattern.sparsity)
-        elif pattern.sparsity is not None:
-            masks[name] = share_mask(scores[name], pattern, pattern.sparsity)
-    return {name: masks[name] for name in patterns}
 
 
 def _updated(

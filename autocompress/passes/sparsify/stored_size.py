@@ -6,7 +6,6 @@ weights; each says which decoder it would need.
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,9 +13,8 @@ from onnx import ModelProto, TensorProto, numpy_helper
 
 from autocompress.graph.saving import model_bytes
 from autocompress.graph.tensors import raw_bytes
+from autocompress.graph.transfer_size import deflated_bytes
 from autocompress.passes.sparsify.sparse_storage import with_sparse_storage
-
-_LEVEL = 6
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ def stored_size(model: ModelProto) -> StoredSize:
     return StoredSize(
         file_bytes=len(content),
         sparse_file_bytes=len(model_bytes(with_sparse_storage(model))),
-        deflate_bytes=len(zlib.compress(content, _LEVEL)),
+        deflate_bytes=deflated_bytes(content),
         bitmask_bytes=len(content) - saved,
     )
 

@@ -15,7 +15,7 @@ class Box:
         tooltip: all there is to know, shown on hovering.
         kind: "float", "int8", "low_bits", "conversion" or "movement"; decides the colour.
         share: part of the model's time, in [0, 1]; drawn as a bar.
-        changed: what was done to it, such as "64 -> 48 channels"; None where nothing was.
+        changes: what was done to it, such as "64 -> 48 channels", a line each.
         reads: positions of the operators whose results it reads.
     """
 
@@ -24,5 +24,5 @@ class Box:
     tooltip: str
     kind: str
     share: float
-    changed: str | None
+    changes: tuple[str, ...]
     reads: tuple[int, ...]

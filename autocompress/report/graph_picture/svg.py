@@ -26,7 +26,7 @@ _WIDTH, _GAP, _BEND = 168.0, 22.0, 26.0
 _TITLE, _LINE, _PAD, _LAYER_GAP = 17.0, 13.0, 7.0, 30.0
 _MARGIN, _LEGEND = 24.0, 64.0
 _BAR = 4.0
-_MOST_LETTERS, _TITLE_LETTERS = 26, 17
+_MOST_LETTERS, _TITLE_LETTERS = 26, 15
 _BADGE = "#8a1c7c"
 
 
@@ -77,7 +77,7 @@ def graph_svg(title: str, boxes: Sequence[Box]) -> str:
 
 
 def _height(box: Box) -> float:
-    rows = len(box.lines) + (box.changed is not None)
+    rows = len(box.lines) + len(box.changes)
     return 2 * _PAD + _TITLE + rows * _LINE + _BAR
 
 
@@ -139,15 +139,15 @@ def _box(box: Box, centre: float, top: float) -> Markup:
     for line in box.lines:
         y += _LINE
         texts.append(element("text", _cut(line), x=left + 8, y=y, font_size=10.5, fill="#3a4356"))
-    if box.changed is not None:
+    for change in box.changes:
         y += _LINE
-        texts.append(element("text", _cut(box.changed), x=left + 8, y=y, font_size=10.5, font_weight="bold",
+        texts.append(element("text", _cut(change), x=left + 8, y=y, font_size=10.5, font_weight="bold",
                              fill=_BADGE))  # fmt: skip
     bar = element("rect", x=left + 1, y=top + height - _BAR - 1, width=max((_WIDTH - 2) * min(box.share, 1.0), 0.5),
                   height=_BAR, fill=stroke, rx=2)  # fmt: skip
     frame = element("rect", x=left, y=top, width=_WIDTH, height=height, rx=7, fill=fill,
-                    stroke=_BADGE if box.changed is not None else stroke,
-                    stroke_width=2 if box.changed is not None else 1)  # fmt: skip
+                    stroke=_BADGE if box.changes else stroke,
+                    stroke_width=2 if box.changes else 1)  # fmt: skip
     return element("g", element("title", box.tooltip), frame, *texts, bar)
 
 

@@ -9,12 +9,14 @@ from typing import Any
 
 from autocompress import __version__
 from autocompress.report.html import (
+    curves,
     layers,
     operators,
     predictions,
     provenance,
     result,
     search,
+    structure,
     tradeoff,
 )
 from autocompress.report.html.markup import Markup, element, join
@@ -27,6 +29,8 @@ _NAVIGATION = (
     ("result", "Result"),
     ("tradeoff", "Trade-off"),
     ("predictions", "Predictions"),
+    (structure.ANCHOR, structure.TITLE),
+    (curves.ANCHOR, curves.TITLE),
     ("layers", "Layers"),
     ("operators", "Operators"),
     ("search", "Search"),
@@ -34,6 +38,9 @@ _NAVIGATION = (
     ("recipe", "Recipe"),
     ("provenance", "Provenance"),
 )
+
+# Parts that only some studies have; each has the name of its part of the summary.
+_OPTIONAL = (structure.ANCHOR, curves.ANCHOR)
 
 # The browser itself refuses to load anything from anywhere, and to send anything.
 _POLICY = (
@@ -64,7 +71,7 @@ def report_html(record: StudyRecord, summary: Mapping[str, Any]) -> str:
     body = element(
         "body",
         _masthead(record),
-        _navigation(),
+        _navigation(summary),
         _main(record, summary),
         element("footer", f"Made by autocompress {__version__}. This page works offline."),
         Markup(f"<script>{get_plotlyjs()}</script>"),
@@ -85,6 +92,8 @@ def _main(record: StudyRecord, summary: Mapping[str, Any]) -> Markup:
                 result.comparison(summary),
                 tradeoff.tradeoff(points, labels, summary),
                 predictions.predictions(record, summary),
+                structure.structure(summary.get(structure.ANCHOR)),
+                curves.curves(summary.get(curves.ANCHOR)),
                 layers.layers(record.layers),
                 operators.operators(record.operators),
                 search.search(record, points, labels, summary),
@@ -114,8 +123,12 @@ def _masthead(record: StudyRecord) -> Markup:
     )
 
 
-def _navigation() -> Markup:
-    links = [element("a", title, href=f"#{anchor}") for anchor, title in _NAVIGATION]
+def _navigation(summary: Mapping[str, Any]) -> Markup:
+    links = [
+        element("a", title, href=f"#{anchor}")
+        for anchor, title in _NAVIGATION
+        if anchor not in _OPTIONAL or summary.get(anchor)
+    ]
     theme = element("button", "Light / dark", type="button", id="theme", title="Change between light and dark")
     return element("nav", *links, theme, aria_label="Parts of the report")
 

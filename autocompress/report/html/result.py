@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from autocompress.report.comparison import compare
+from autocompress.report.counted_size import counted_bytes, is_compressed
 from autocompress.report.html.markup import Cell, Column, Markup, element, join, paragraph, section, table
 from autocompress.report.speed import best_speed
 from autocompress.report.verdict import Verdict, summary_scale, verdict
@@ -60,7 +61,7 @@ def comparison(summary: Mapping[str, Any]) -> Markup:
 
 def _tiles(summary: Mapping[str, Any]) -> list[Markup]:
     baseline, best, scale = summary["baseline"], summary["best"], summary_scale(summary)
-    before, after = baseline.get("size_bytes"), best.get("size_bytes")
+    before, after = counted_bytes(summary, baseline), counted_bytes(summary, best)
     speed = best_speed(summary)
     return [
         _tile(f"Speedup, {speed.status}", times(speed.speedup), f"{times_interval(speed.interval)} ({speed.level})"),
@@ -70,7 +71,7 @@ def _tiles(summary: Mapping[str, Any]) -> list[Markup]:
             f"{scale.interval(best.get('accuracy_drop_ci95'))}, n = {best.get('n') or MISSING}",
         ),
         _tile(f"Latency, {speed.status}", milliseconds(speed.latency_ms), f"was {milliseconds(speed.baseline_ms)}"),
-        _tile("Size", size(after), f"was {size(before)}"),
+        _tile("Size, compressed" if is_compressed(summary) else "Size", size(after), f"was {size(before)}"),
     ]
 
 

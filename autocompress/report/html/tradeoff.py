@@ -78,6 +78,7 @@ def _verified_table(finalists: Sequence[Point], labels: RecipeLabels, summary: M
         Column("Drop", numeric=True, hint="on the verification part, with its 95 % interval"),
         Column(f"Latency{kind}", numeric=True),
         Column("Size", numeric=True),
+        Column("Compressed", numeric=True, hint="the file compressed by deflate, for transfer"),
         Column("Recipe", wide=True),
     ]
     order = sorted(finalists, key=lambda p: (p.candidate.trial != emitted, -p.speedup))
@@ -95,6 +96,7 @@ def _verified_row(point: Point, labels: RecipeLabels, scale: Scale, emitted: int
         Cell(_with_interval(scale.drop(point.drop), scale.interval(point.drop_interval)), point.drop),
         Cell(milliseconds(point.latency_ms), point.latency_ms),
         Cell(size(candidate.size_bytes), candidate.size_bytes),
+        Cell(size(candidate.deflate_bytes), candidate.deflate_bytes),
         recipe_cell(candidate, labels),
     ]
 

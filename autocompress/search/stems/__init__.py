@@ -8,4 +8,5 @@
 * rounds      evaluates quantized candidates of a stem
 * stage       the story
 * tasks       what runs in workers
+* curves      what a group of channels loses by width, or a layer by rank; curve_stage measures it for all of them
 """

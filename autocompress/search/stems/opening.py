@@ -13,6 +13,7 @@ from autocompress.errors import CandidateFailed
 from autocompress.recipe.builder import CandidateBuilder
 from autocompress.recipe.recipe import Recipe
 from autocompress.search import stages, tasks
+from autocompress.search.counted_size import counted_bytes
 from autocompress.search.encoding import Encoding
 from autocompress.search.prices import OPTIONS, LatencyPrices
 from autocompress.search.probes import Probe, fit_prices, probe_recipes
@@ -21,7 +22,7 @@ from autocompress.search.screening import Screened
 from autocompress.search.state import SearchState
 from autocompress.search.stem import StemState
 from autocompress.search.stems import tasks as stem_tasks
-from autocompress.search.stems.survey import pricing_config
+from autocompress.search.stems.reference import pricing_config
 from autocompress.search.waiting import wait_for
 
 _SAMPLES = 16
@@ -43,7 +44,7 @@ def open_stem(state: SearchState, recipe: Recipe, deadline_s: float | None = Non
     try:
         with state.stopwatch.stage("search"):
             future = state.executor.submit(stem_tasks.make, recipe, _SAMPLES, deadline_s, path)
-            made = wait_for(state, future, path, "recover")
+            made = wait_for(state, future, path, "recover", trains=recipe.recover is not None and recipe.recover.trains)
         stem = StemState(_builder(state, made.path), recipe, elements=made.elements)
         _inherit(state, stem)
         stem.prices = _prices(state, stem)
@@ -66,7 +67,9 @@ def described(recipe: Recipe) -> str:
     parts = []
     if recipe.decompose is not None:
         parts.append(f"{len(recipe.decompose.layers)} layers decomposed")
-    if recipe.prune is not None:
+    if recipe.prune is not None and recipe.prune.branches:
+        parts.append(f"{len(recipe.prune.branches)} residual branches left out")
+    if recipe.prune is not None and recipe.prune.ratios:
         parts.append(f"{len(recipe.prune.ratios)} groups of channels pruned")
     if recipe.sparsify is not None:
         parts.append(f"{len(recipe.sparsify.layers)} layers sparse")
@@ -128,9 +131,9 @@ def _prices(state: SearchState, stem: StemState) -> LatencyPrices:
     """Prices by probes, on the footing of what was measured of the original's candidates."""
     assert state.estimator is not None and state.first_stem.prices is not None
     recipes = probe_recipes(stem.regions, pricing_config(state), state.settings.space.precision)
-    probes = {}
+    probes, size_as = {}, state.settings.size_as
     for name, (options, recipe) in recipes.items():
         seen = state.executor.submit(tasks.probe, recipe.on(stem.recipe)).result()
-        probes[name] = Probe(options, seen.ops, seen.size_bytes)
-    prices = fit_prices(stem.builder, stem.regions, probes, state.estimator, stem.elements)
+        probes[name] = Probe(options, seen.ops, counted_bytes(seen, size_as))
+    prices = fit_prices(stem.builder, stem.regions, probes, state.estimator, stem.elements, size_as=size_as)
     return replace(prices, scale=state.first_stem.prices.scale)

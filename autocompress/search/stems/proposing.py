@@ -10,13 +10,13 @@ import numpy as np
 from autocompress.errors import CandidateFailed
 from autocompress.passes.recover import RecoverConfig
 from autocompress.recipe.recipe import Recipe
-from autocompress.search.ranking import standard_error
 from autocompress.search.space import NONE
 from autocompress.search.state import SearchState
 from autocompress.search.stems import tasks
 from autocompress.search.stems.ladder import least_damaging, most_ms
 from autocompress.search.stems.options import Option, stem_of
-from autocompress.search.stems.survey import first_criterion, priced_ms, pricing_config
+from autocompress.search.stems.reference import reference_ms
+from autocompress.search.stems.survey import Landscape, first_criterion, priced_ms
 
 # Of the time of the quantized original that a stem's quantized form is to take.
 _UNTARGETED = (0.85, 0.7, 0.55)
@@ -42,15 +42,18 @@ class Priced:
     latency_ms: float
 
 
-def propose_stems(state: SearchState, options: Sequence[Option]) -> Iterator[Recipe]:
+def propose_stems(state: SearchState, landscape: Landscape) -> Iterator[Recipe]:
     """Stems with closed-form recovery, mild ones first; each is worked out when it is asked for."""
-    full_ms = priced_ms(state, Recipe(), pricing_config(state))
+    full_ms = landscape.full_ms
     seen: set[str] = set()
+    criteria = [name for name in state.settings.space.pruning if name != NONE] or [first_criterion(state)]
     for share in wanted_shares(state):
-        found = [_priced_to(state, family, full_ms, share * full_ms) for family in _families(options)]
+        found = [_priced_to(state, landscape, family, share) for family in _families(landscape.options)]
         within = [priced for priced in found if priced.latency_ms <= share * full_ms * (1 + 2 * _CLOSE)]
         chosen = within or sorted(found, key=lambda priced: priced.latency_ms)[:1]
-        stem = _least_damaged(state, [priced.options for priced in chosen if priced.options])
+        stem = _least_damaged(state, [priced.options for priced in chosen if priced.options], criteria)
+        if stem is not None and stem.prune is not None:
+            criteria = [stem.prune.criterion]  # which is best at one width is best at others
         if stem is not None and stem.hash not in seen:
             seen.add(stem.hash)
             yield replace(stem, recover=RecoverConfig(level="closed_form", seed=state.settings.seed))
@@ -58,8 +61,8 @@ def propose_stems(state: SearchState, options: Sequence[Option]) -> Iterator[Rec
 
 def _families(options: Sequence[Option]) -> list[list[Option]]:
     """All options, and those of one kind alone: damages of different kinds add up to more than their sum."""
-    pruned = [option for option in options if not option.place.method]
-    decomposed = [option for option in options if option.place.method]
+    decomposed = [option for option in options if option.place.layer[0] == "decompose"]
+    pruned = [option for option in options if option.place.layer[0] != "decompose"]
     return [list(options), pruned, decomposed] if pruned and decomposed else [list(options)]
 
 
@@ -68,26 +71,27 @@ def wanted_shares(state: SearchState) -> list[float]:
     target_ms = state.limits.latency_ms
     if target_ms is None:
         return list(_UNTARGETED)
-    needed = target_ms / _quantized_ms(state)
+    needed = target_ms / reference_ms(state)
     shares = [max(needed * factor, _LEAST_SHARE) for factor in _AROUND_TARGET]
     return [share for share in dict.fromkeys(shares) if share < 1.0]
 
 
-def _quantized_ms(state: SearchState) -> float:
-    """Latency of the fastest quantized original whose loss is not beyond the limit, on the scale that steers."""
-    limit = state.limits.accuracy_drop
-    trials = state.own_trials
-    within = [t for t in trials if t.evaluated.drop.drop - 2 * standard_error(t) <= limit]
-    return min((state.latency_ms(t) for t in within), default=state.baseline_ms)
+def _priced_to(state: SearchState, landscape: Landscape, options: Sequence[Option], share: float) -> Priced:
+    """Options whose common price is just within a limit, found by correcting what was promised of them.
 
-
-def _priced_to(state: SearchState, options: Sequence[Option], full_ms: float, limit_ms: float) -> Priced:
-    """Options whose common price is just within a limit, found by correcting what their sum promises."""
-    config = pricing_config(state)
+    Args:
+        state: of the search.
+        landscape: what there is.
+        options: the part of it to choose from.
+        share: of the quantized original's latency.
+    """
+    config, prices, full_ms = landscape.config, landscape.prices, landscape.full_ms
+    limit_ms = share * full_ms
     wanted_ms = full_ms - limit_ms
     best = Priced((), full_ms)
     for _ in range(_ROUNDS):
-        chosen = least_damaging(options, wanted_ms) or least_damaging(options, most_ms(options) * _NEARLY)
+        chosen = least_damaging(options, wanted_ms, prices)
+        chosen = chosen or least_damaging(options, most_ms(options, prices) * _NEARLY, prices)
         if not chosen:
             return best
         ms = priced_ms(state, stem_of(chosen, first_criterion(state)), config)
@@ -100,9 +104,8 @@ def _priced_to(state: SearchState, options: Sequence[Option], full_ms: float, li
     return best
 
 
-def _least_damaged(state: SearchState, choices: Sequence[Sequence[Option]]) -> Recipe | None:
+def _least_damaged(state: SearchState, choices: Sequence[Sequence[Option]], criteria: Sequence[str]) -> Recipe | None:
     """Of several choices under every criterion the stem whose output is nearest to the original's."""
-    criteria = [name for name in state.settings.space.pruning if name != NONE] or [first_criterion(state)]
     stems = {stem.hash: stem for chosen in choices for stem in (stem_of(chosen, name) for name in criteria)}
     if len(stems) <= 1:
         return next(iter(stems.values()), None)

@@ -7,6 +7,7 @@ from autocompress.search.proposals import Proposal
 from autocompress.search.state import SearchState
 from autocompress.search.stem import StemState
 from autocompress.search.stems.opening import described, set_up
+from autocompress.search.stems.reference import reference_proposals
 from autocompress.search.trials import Trial
 
 _RUNGS = 4
@@ -14,13 +15,15 @@ _REACH = 5.0  # of the limit: what loses more is not brought below it by precisi
 
 
 def search_round(state: SearchState, stem: StemState) -> list[Trial]:
-    """Evaluates the whole model under the best scheme, the fastest assignment and a short ladder.
+    """Evaluates the stem quantized as the original was, the best scheme, the fastest assignment and a short ladder.
 
     Returns:
         What was evaluated.
     """
     set_up(state, stem)
-    done = explore.evaluate(state, seeding.propose_whole_model(state), f"evaluate {described(stem.recipe)}")
+    first = [*reference_proposals(state), *seeding.propose_whole_model(state)]
+    distinct = {proposal.recipe.hash: proposal for proposal in first}
+    done = explore.evaluate(state, list(distinct.values()), f"evaluate {described(stem.recipe)}")
     if state.interrupted or _needs_no_ladder(state, done):
         return done
     return done + explore.evaluate(state, _rungs(state))

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from autocompress.errors import CandidateFailed
-from autocompress.passes.recover import RecoverConfig
 from autocompress.recipe.recipe import Recipe
 from autocompress.search import explore
 from autocompress.search.ranking import standard_error
+from autocompress.search.reserve import searching_until
 from autocompress.search.state import SearchState
 from autocompress.search.stem import StemState
-from autocompress.search.stems import tasks
+from autocompress.search.stems.in_turn import makes_smaller_layers, propose_in_turn
 from autocompress.search.stems.opening import described, open_stem
-from autocompress.search.stems.proposing import propose_stems
 from autocompress.search.stems.rounds import search_round
-from autocompress.search.stems.survey import survey
+from autocompress.search.stems.training import plan_training, trained_forms
+from autocompress.search.stems.usable import leave_out_unusable
+from autocompress.search.trials import Trial
 
-_UNTIL = 0.78  # of the time; the rest is for verification
-_LEAST_TRAINING_S = 5.0
-_LEAST_PART = 0.1  # of the expected time, below which training does not pay
-_ROUND_SHARE = 0.05
 _MOST_TRAINED = 2
 # A drop of more than so many times the limit is not brought below it by training.
 _REACH = 60.0
@@ -46,8 +41,9 @@ def _wanted(state: SearchState) -> bool:
 
 def _search(state: SearchState) -> None:
     _reopen(state)
-    opened = []
-    for recipe in propose_stems(state, survey(state)):
+    leave_out_unusable(state)
+    opened: list[StemState] = []
+    for recipe in propose_in_turn(state, opened):
         if not _has_time(state):
             break
         stem = open_stem(state, recipe)
@@ -59,7 +55,8 @@ def _search(state: SearchState) -> None:
         if state.settings.recovery != "none" and stem is not None and _is_fast_enough(state, stem):
             break  # what is stronger loses more, and time is better spent on training
     if not opened:
-        state.notice("no smaller form of the model's layers was found that this runtime executes faster")
+        if makes_smaller_layers(state):
+            state.notice("no smaller form of the model's layers was found that this runtime executes faster")
         return
     trained = _train(state, opened)
     if not state.interrupted and _has_time(state):
@@ -77,21 +74,20 @@ def _reopen(state: SearchState) -> None:
 
 def _train(state: SearchState, opened: list[StemState]) -> list[StemState]:
     """Distils the most promising stems, each in its share of the time left."""
-    level = state.settings.recovery
-    if level not in ("light", "full"):
+    if state.settings.recovery not in ("light", "full"):
         return []
     trained: list[StemState] = []
     chosen = _worth_training(state, opened)
     for position, stem in enumerate(chosen):
-        recipe = replace(stem.recipe, recover=RecoverConfig(level=level, seed=state.settings.seed))
-        if recipe.hash in state.stems:
+        forms = trained_forms(state, stem.recipe)
+        if any(form.hash in state.stems for form in forms):
             continue
         try:
-            deadline_s = _training_s(state, recipe, len(chosen) - position)
+            recipe, deadline_s = plan_training(state, forms, len(chosen) - position)
         except CandidateFailed as error:
-            state.notice(f"{described(recipe)} was left out: {error}")
+            state.notice(f"{described(forms[0])} was left out: {error}")
             continue
-        if deadline_s is not None and deadline_s < _LEAST_TRAINING_S:
+        if deadline_s == 0.0:
             if not trained:
                 state.notice("recovery was left out: too little time; give a longer --timeout")
             break
@@ -104,51 +100,35 @@ def _train(state: SearchState, opened: list[StemState]) -> list[StemState]:
     return trained
 
 
-def _training_s(state: SearchState, recipe: Recipe, jobs: int) -> float | None:
-    """Seconds for one training, after its expected time was said; None where no clock may steer.
-
-    Raises:
-        CandidateFailed: when the stem cannot be trained.
-    """
-    hurried = not state.settings.deterministic and state.settings.timeout_s is not None
-    expected_s = state.executor.submit(tasks.expected_recovery_s, recipe, hurried).result()
-    assert recipe.recover is not None
-    text = f"recovery '{recipe.recover.level}' of a smaller model takes about {expected_s:.0f} s here"
-    if not hurried or state.settings.timeout_s is None:
-        state.notice(text)
-        return None
-    round_s = _ROUND_SHARE * state.settings.timeout_s
-    left_s = _UNTIL * state.settings.timeout_s - state.stopwatch.elapsed_s - jobs * round_s
-    # Two short trainings are worth less than one of full length.
-    given_s = left_s / jobs if left_s / jobs >= expected_s else min(left_s, 1.2 * expected_s)
-    given_s = min(given_s, state.settings.longest_task_s) if given_s >= _LEAST_PART * expected_s else 0.0
-    if given_s > 0:
-        state.notice(text if given_s >= expected_s else f"{text}; {given_s:.0f} s are left for it")
-    return given_s
-
-
 def _worth_training(state: SearchState, opened: list[StemState]) -> list[StemState]:
     """Stems that a smaller loss would make the best: those fast enough, of those the least damaged first."""
     limit = max(state.limits.accuracy_drop, 1e-9)
     known = {stem: best for stem in opened if (best := _best_of(state, stem)) is not None}
-    target_ms = state.limits.latency_ms
-    if target_ms is not None:
-        # Those that are not fast enough come last, the fastest of them first.
-        order = sorted(known, key=lambda stem: (max(known[stem][1] / target_ms, 1.0), known[stem][0]))
-        return order[:_MOST_TRAINED]
-    lossy = [stem for stem, (drop, _) in known.items() if limit < drop <= _REACH * limit]
-    return sorted(lossy, key=lambda stem: known[stem][0])[:_MOST_TRAINED]
+    if state.limits.has_target:
+        # Those that are not fast or small enough come last, the nearest of them first.
+        return sorted(known, key=known.__getitem__)[:_MOST_TRAINED]
+    lossy = [stem for stem, (_, drop) in known.items() if limit < drop <= _REACH * limit]
+    return sorted(lossy, key=lambda stem: known[stem][1])[:_MOST_TRAINED]
 
 
 def _best_of(state: SearchState, stem: StemState) -> tuple[float, float] | None:
-    """Drop and latency of a stem's candidate that counts: the least lossy that meets the target, else the fastest."""
+    """Excess and drop of the candidate that counts: the least lossy that meets the target, else the nearest to it."""
     trials = [t for t in state.ledger.complete if state.stem_of(t.recipe) is stem]
     if not trials:
         return None
-    target_ms = state.limits.latency_ms
-    fast = [t for t in trials if target_ms is not None and state.latency_ms(t) <= target_ms]
-    chosen = min(fast, key=lambda t: t.evaluated.drop.drop) if fast else min(trials, key=state.latency_ms)
-    return chosen.evaluated.drop.drop, state.latency_ms(chosen)
+    if state.limits.has_target:
+        return min((_excess(state, trial), trial.evaluated.drop.drop) for trial in trials)
+    return 1.0, min(trials, key=state.latency_ms).evaluated.drop.drop
+
+
+def _excess(state: SearchState, trial: Trial) -> float:
+    """How many times slower or larger than asked for a candidate is; 1 where it is neither."""
+    limits, excess = state.limits, 1.0
+    if limits.latency_ms is not None:
+        excess = max(excess, state.latency_ms(trial) / limits.latency_ms)
+    if limits.size_bytes is not None:
+        excess = max(excess, limits.counted_bytes(trial.evaluated) / limits.size_bytes)
+    return excess
 
 
 def _is_fast_enough(state: SearchState, stem: StemState) -> bool:
@@ -178,7 +158,7 @@ def _met(state: SearchState, recipe: Recipe) -> bool:
 def _has_time(state: SearchState) -> bool:
     if state.interrupted or not explore.trials_left(state):
         return False
-    return state.settings.deterministic or not state.stopwatch.used(_UNTIL)
+    return state.settings.deterministic or not state.stopwatch.used(searching_until(state))
 
 
 def _settle(state: SearchState) -> None:

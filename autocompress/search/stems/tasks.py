@@ -11,34 +11,47 @@ import numpy as np
 import onnx
 
 from autocompress.errors import CandidateFailed, DataError, ModelError, RecipeError, RuntimeFailure
-from autocompress.evaluate.damage import measure_damage
 from autocompress.files import write_bytes
-from autocompress.graph.channels import ChannelAnalysis, analyse_channels
+from autocompress.graph.channels import ChannelAnalysis, ChannelGroup, analyse_channels
 from autocompress.graph.model import model_bytes
 from autocompress.passes.decompose import DecomposePayload, candidate_ranks, decomposable_layers, decompose
 from autocompress.passes.decompose import resolve as resolve_factors
-from autocompress.passes.prune import CRITERIA, PruneConfig, PrunePayload, candidate_widths, prune
+from autocompress.passes.decompose.methods import METHODS
+from autocompress.passes.prune import (
+    BATCH_NORM_SCALE,
+    CRITERIA,
+    PruneConfig,
+    PrunePayload,
+    candidate_widths,
+    layer_scales,
+    removed_units,
+)
+from autocompress.passes.prune.branches import without_branches
+from autocompress.passes.prune.compensation import compensated
 from autocompress.passes.prune.criteria import Scores, Scoring
+from autocompress.passes.prune.moments import Reader, read_moments, readers_of
+from autocompress.passes.prune.removal import without_units
 from autocompress.passes.prune.select import kept_count, most_important
 from autocompress.passes.quantize import QuantizeConfig
 from autocompress.passes.recover import expected_seconds
-from autocompress.recipe.any_ranges import any_ranges
-from autocompress.recipe.builder import CandidateBuilder
-from autocompress.recipe.recipe import FrozenRecipe, Recipe
+from autocompress.recipe.freezer import checkpoint_path
+from autocompress.recipe.recipe import Recipe
 from autocompress.recipe.steps import Effort
 from autocompress.runtimes.protocol import ExecutedOp
 from autocompress.search.progress_file import ProgressFile
 from autocompress.search.stems.cores import all_cores
+from autocompress.search.stems.looking import executed, float_damage, quantized
 from autocompress.search.stems.options import Place
 from autocompress.search.tasks import bench
 from autocompress.search.workbench import Workbench
 
+_KEPT_BYTES = 256 * 1024 * 1024  # of second moments, in each process
 _STRONGEST = 0.75  # of channels, or of the rank: what loses more is beyond recovery
 
 
 @dataclass(frozen=True)
 class Look:
-    """A stem that nothing was recovered in.
+    """A stem in which nothing was recovered but the layers that read pruned channels, each alone.
 
     Attributes:
         ops: of its quantized form, as executed.
@@ -84,10 +97,23 @@ def places(methods: Sequence[str], with_channels: bool) -> list[Place]:
     for layer in layers.values():
         for method in methods:
             ranks = candidate_ranks(layer, method)
-            full = max((max(r) for r in ranks), default=0)
-            strong = [r for r in ranks if max(r) >= full * (1 - _STRONGEST)]
+            highest = max((max(r) for r in ranks), default=0)
+            strong = [r for r in ranks if max(r) >= highest * (1 - _STRONGEST)]
+            full = max(METHODS[method].full_ranks(layer)) if strong else 0
             found.append(Place(layer.name, method, full, tuple(r[0] if len(r) == 1 else (r[0], r[1]) for r in strong)))
     return [place for place in found if place.choices]
+
+
+def groups_with_scale() -> tuple[int, int]:
+    """How many groups of channels have a batch normalization whose scales can be read, and how many there are."""
+    tools = bench()
+    scales, groups = layer_scales(tools.unfolded), tools.channels.groups
+    return sum(any(m.role == "output" and m.node in scales for m in group.members) for group in groups), len(groups)
+
+
+def has_training_labels() -> bool:
+    """Whether the samples that stems are trained with have labels."""
+    return bool(bench().calibration_source.has_labels)
 
 
 def look(stem: Recipe, config: QuantizeConfig | None, samples: int) -> Look:
@@ -104,8 +130,8 @@ def look(stem: Recipe, config: QuantizeConfig | None, samples: int) -> Look:
     tools = bench()
     try:
         model = _changed(tools, stem, exact=samples > 0)
-        ops = () if config is None else tuple(_quantized_ops(tools, model, config))
-        return Look(ops, _damage(tools, model, samples) if samples else 0.0)
+        ops = () if config is None else executed(tools, quantized(tools, model, config))
+        return Look(ops, float_damage(tools, model, samples) if samples else 0.0)
     except (RecipeError, ModelError, DataError, RuntimeFailure) as error:
         raise CandidateFailed(f"the model cannot be changed so: {error}") from error
 
@@ -126,12 +152,12 @@ def make(stem: Recipe, samples: int, deadline_s: float | None, told: Path | None
     begin = time.monotonic()
     folder = Path(tools.spec.stems)
     folder.mkdir(parents=True, exist_ok=True)
-    effort = Effort(None if told is None else ProgressFile(told), deadline_s, folder / f"training-{stem.hash}.npz")
+    effort = Effort(None if told is None else ProgressFile(told), deadline_s, checkpoint_path(folder, stem))
     try:
         with all_cores(deadline_s is not None):
             payloads = tools.freezer.payloads(stem, effort)
         form = tools.builder.form(stem, payloads)
-        damage = _damage(tools, form.model, samples)
+        damage = float_damage(tools, form.model, samples)
         if not np.isfinite(damage):
             raise CandidateFailed("its outputs are not finite")
         statistics = tools.freezer.statistics(stem)
@@ -175,6 +201,8 @@ def _changed(tools: Workbench, stem: Recipe, *, exact: bool) -> onnx.ModelProto:
         model = decompose(model, config, payload)
     if stem.prune is None:
         return model
+    if stem.prune.branches:
+        model = without_branches(model, stem.prune.branches)
     analysis = tools.channels if model is tools.builder.prepared else analyse_channels(model)
     scores = _scores(tools, model, analysis, stem.prune) if exact else {}
     kept = {}
@@ -184,33 +212,35 @@ def _changed(tools: Workbench, stem: Recipe, *, exact: bool) -> onnx.ModelProto:
             raise RecipeError(f"prune step: the model has no group {name!r}")
         count = kept_count(group, ratio)
         kept[name] = most_important(analysis, group, scores[name], count) if exact else np.arange(count)
-    return prune(model, stem.prune, PrunePayload(kept), analysis)
+    removed = removed_units(analysis, stem.prune, PrunePayload(kept))
+    if not exact:
+        return without_units(model, analysis, removed)
+    groups = [group for group in analysis.groups if group.name in kept]
+    readers = _readers(tools, model, groups)
+    return compensated(model, analysis, removed, readers)
+
+
+def _readers(tools: Workbench, model: onnx.ModelProto, groups: Sequence[ChannelGroup]) -> dict[str, Reader]:
+    """Moments of the layers that read groups; of the prepared model each is taken once, as far as memory goes."""
+    layers = readers_of(model, groups)
+    if model is not tools.builder.prepared:
+        return read_moments(model, layers, tools.samples.batches)
+    missing = {name: layer for name, layer in layers.items() if name not in tools.readers}
+    found = {**tools.readers, **read_moments(model, missing, tools.samples.batches)}
+    if sum(reader.gram.nbytes for reader in found.values()) <= _KEPT_BYTES:
+        tools.readers.update(found)
+    return {name: found[name] for name in layers}
 
 
 def _scores(tools: Workbench, model: onnx.ModelProto, analysis: ChannelAnalysis, config: PruneConfig) -> Scores:
     """Importance of channels: of the prepared model's once for all groups, else of those that are asked for."""
     batches, criterion = tools.samples.batches, CRITERIA[config.criterion]
-    if model is not tools.builder.prepared:
+    reads_scales = config.criterion == BATCH_NORM_SCALE
+    if model is not tools.builder.prepared or reads_scales:
         losing = {name for name, _ in config.ratios}
         groups = tuple(group for group in analysis.groups if group.name in losing)
-        return criterion(Scoring(model, analysis, groups, batches))
+        unfolded = tools.unfolded if reads_scales else None
+        return criterion(Scoring(model, analysis, groups, batches, original=unfolded))
     if config.criterion not in tools.scores:
         tools.scores[config.criterion] = criterion(Scoring(model, analysis, analysis.groups, batches))
     return tools.scores[config.criterion]
-
-
-def _quantized_ops(tools: Workbench, model: onnx.ModelProto, config: QuantizeConfig) -> list[ExecutedOp]:
-    builder = CandidateBuilder(model, tools.spec.runtime, "")
-    frozen = FrozenRecipe(Recipe(config), "", tools.spec.runtime, {"quantize": any_ranges(builder)})
-    serialized = model_bytes(builder.build(frozen))
-    return list(
-        tools.runtime.executed_ops(serialized, tools.timing_feeds, threads=tools.spec.priced_threads, standalone=False)
-    )
-
-
-def _damage(tools: Workbench, model: onnx.ModelProto, samples: int) -> float:
-    session = tools.load(model_bytes(model))
-    try:
-        return measure_damage(session, tools.source, tools.spec.split.search[:samples], tools.reference).value
-    except CandidateFailed:
-        return float("inf")

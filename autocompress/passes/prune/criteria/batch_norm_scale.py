@@ -24,8 +24,8 @@ def batch_norm_scale(scoring: Scoring) -> Scores:
 
 
 def _scores(scoring: Scoring, group: ChannelGroup) -> DoubleArray:
-    before = _scales(scoring.original) if scoring.original is not None else {}
-    now = _scales(scoring.model)
+    before = layer_scales(scoring.original) if scoring.original is not None else {}
+    now = layer_scales(scoring.model)
     total, found = np.zeros(group.size), False
     for member in group.members:
         scale = now.get(member.node)
@@ -41,7 +41,7 @@ def _scores(scoring: Scoring, group: ChannelGroup) -> DoubleArray:
     return total
 
 
-def _scales(model: ModelProto) -> dict[str, DoubleArray]:
+def layer_scales(model: ModelProto) -> dict[str, DoubleArray]:
     """Name of a layer -> scales of the batch normalization behind it."""
     index = GraphIndex(model)
     found = {}
