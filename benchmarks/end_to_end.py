@@ -51,6 +51,8 @@ def main(arguments: list[str] | None = None) -> int:
     goals = {} if options.goals is None else read_goals(options.goals)
     known = [name for name in model_names(options.evalset, set(overrides)) if not goals or name in goals]
     names = options.models.split(",") if options.models else known
+    if not names:
+        raise SystemExit(f"{options.goals} has a goal for none of the models in {options.evalset}")
     results: list[dict[str, Any]] = []
     document = {
         **provenance("end_to_end"),

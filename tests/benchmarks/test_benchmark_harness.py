@@ -90,9 +90,8 @@ def test_goals_of_a_file_are_asked_of_their_models_alone(evalset: Path, tmp_path
     assert command[command.index("--max-accuracy-drop") + 1] == "0.02"
     assert result["asked"] == "2.6x, 0.02"
     goals.write_text("another: {max_accuracy_drop: 0.02}")
-    output = tmp_path / "none.json"
-    assert end_to_end.main(["--evalset", str(evalset), "--output", str(output), "--goals", str(goals)]) == 0
-    assert json.loads(output.read_text())["results"] == []
+    with pytest.raises(SystemExit, match="goal for none of the models"):
+        end_to_end.main(["--evalset", str(evalset), "--goals", str(goals)])
 
 
 def test_end_to_end_names_what_went_wrong(evalset: Path, tmp_path: Path) -> None:

@@ -73,8 +73,12 @@ def test_one_input_tells_the_length_of_all_that_share_it(shell) -> None:
 
 
 def test_a_profile_at_a_stated_length_prices_every_operator_there(shell) -> None:
-    assert estimated(shell, "encoder", *shape("encoder", 16))["coverage"] == pytest.approx(1.0)
-    assert estimated(shell, "encoder", *shape("encoder", 17))["coverage"] < 1.0
+    known = estimated(shell, "encoder", *shape("encoder", 16))
+    assert known["coverage"] == pytest.approx(1.0)
+    assert not any("timed now" in notice for notice in known["notices"])
+    # Another length has other operators; there are no forests beside this table.
+    other = estimated(shell, "encoder", *shape("encoder", 17))
+    assert any("timed now" in notice for notice in other["notices"])
 
 
 def test_it_is_measured_at_a_stated_length(shell) -> None:

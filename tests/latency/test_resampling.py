@@ -73,11 +73,11 @@ def test_what_is_no_layer_is_left_alone() -> None:
 
 
 class Staircase(ReplayRuntime):
-    """A device on which channels that are no multiple of 16 cost more, in steps that must be seen to be known."""
+    """A device on which channels that are no multiple of 24 cost more, in steps that must be seen to be known."""
 
     def op_seconds(self, signature: OpSignature, threads: int) -> float:
         kernel = convolution_kernel(signature)
-        steps = 0.0 if kernel is None else (kernel.shape[0] % 16) / 16
+        steps = 0.0 if kernel is None else (kernel.shape[0] % 24) / 24
         return super().op_seconds(signature, threads) * (1.0 + steps)
 
 
