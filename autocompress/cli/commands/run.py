@@ -148,9 +148,9 @@ def run(
         typer.Option(
             "--recovery",
             metavar="LEVEL",
-            help="Training without labels, of models that lose channels or rank and of quantized models at the end: none "
-            "(closed form only), light (minutes; what is done unless given), full (longer). The time it takes is said "
-            "beforehand.",
+            help="Training without labels, of models that lose channels or rank and of quantized models at the end: "
+            "none (closed form only), light (minutes; what is done unless given), full (longer). The time it takes is "
+            "said beforehand.",
             rich_help_panel=_SEARCH,
         ),
     ] = None,
