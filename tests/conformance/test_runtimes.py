@@ -153,9 +153,12 @@ def test_operators_are_timed_alone_or_in_place(runtime: Runtime) -> None:
 def test_times_in_place_add_up(runtime: Runtime) -> None:
     if not isinstance(runtime, InPlaceRuntime):
         pytest.skip("operators are timed alone")
-    whole = time_session(runtime.load(small_network()), feeds(64), budget_s=0.3)
-    parts = runtime.time_in_place(small_network(), feeds(64), budget_s=0.3)
-    assert sum(t.latency_us for t in parts) == pytest.approx(whole.latency_ms * 1e3, rel=0.1)
+    errors = [1.0]
+    while min(errors) > 0.1 and len(errors) < 5:  # other work may fall on one of the two measurements
+        whole = time_session(runtime.load(small_network()), feeds(64), budget_s=0.3)
+        parts = runtime.time_in_place(small_network(), feeds(64), budget_s=0.3)
+        errors.append(abs(sum(t.latency_us for t in parts) / (whole.latency_ms * 1e3) - 1.0))
+    assert min(errors) <= 0.1
 
 
 def random_inputs(session: Session) -> dict[str, np.ndarray]:

@@ -70,7 +70,7 @@ def steps_of(candidate: Any) -> list[str]:
 def test_steps_are_searched_recorded_and_emitted(
     searched: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(polishing, "_promising", lambda state: state.ledger.complete[:1])
+    monkeypatch.setattr(polishing, "_promising", lambda state, reach: state.ledger.complete[:1])
     judge, judged = polishing._reconstructed, []
     monkeypatch.setattr(polishing, "_reconstructed", lambda *given: judged.append(judge(*given)) or judged[-1])
     (tmp_path / "out").mkdir()

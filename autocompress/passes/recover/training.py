@@ -20,6 +20,7 @@ from autocompress.progress import Progress
 EVALUATIONS = 6  # in a training
 _MOST_ROLLBACKS = 3
 _WORSE = 2.0  # so many times the loss of the best weights means that the learning rate is too high
+_SLOWER = 3.0  # by which it is divided then
 
 
 @dataclass
@@ -141,10 +142,10 @@ class Training:
         restore(self._problem.parameters, weights)
         restore(self._average.values, weights)
         self._optimizer.reset()
-        self._slowdown /= 2
+        self._slowdown /= _SLOWER
         self._rollbacks += 1
         self._progress.notice(
-            f"recovery {why} at step {self.step}; back to the last good weights with half the learning rate"
+            f"recovery {why} at step {self.step}; back to the last good weights with a third of the learning rate"
         )
 
     def _evaluate(self) -> None:
@@ -158,7 +159,8 @@ class Training:
         if not math.isfinite(loss):
             self._roll_back(self._good, "diverged")
             return
-        if loss > _WORSE * self.best_loss:
+        # Worse than the beginning: there are too few steps to come back from where so high a rate has led.
+        if loss > min(_WORSE * self.best_loss, self.first_loss):
             self._good = self._best
             self._roll_back(self._best, f"lost ground (loss {loss:.4g})")
             return
