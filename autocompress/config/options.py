@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -86,25 +86,14 @@ def parse_switch(name: str, value: object) -> bool:
     return value
 
 
-def parse_recovery(value: object) -> str:
-    """How long recovery may train.
+def parse_choice(name: str, allowed: Sequence[str], value: object) -> str:
+    """One of a few words.
 
     Raises:
-        ConfigError: for anything but one of ``RECOVERIES``.
+        ConfigError: for anything else.
     """
-    if value not in RECOVERIES:
-        raise ConfigError(f"recovery {value!r} is not known; give one of {', '.join(RECOVERIES)}")
-    return str(value)
-
-
-def parse_size_as(value: object) -> str:
-    """Which size of a model counts.
-
-    Raises:
-        ConfigError: for anything but one of ``SIZES``.
-    """
-    if value not in SIZES:
-        raise ConfigError(f"size-as {value!r} is not known; give one of {', '.join(SIZES)}")
+    if value not in allowed:
+        raise ConfigError(f"{name} {value!r} is not known; give one of {', '.join(allowed)}")
     return str(value)
 
 
@@ -117,7 +106,7 @@ PARSERS: Mapping[str, Parser] = {
     "target_speedup": parse_speedup,
     "target_latency_ms": partial(parse_positive, "target latency in ms"),
     "target_size": parse_size,
-    "size_as": parse_size_as,
+    "size_as": partial(parse_choice, "size-as", SIZES),
     "max_accuracy_drop": parse_drop,
     "runtime": partial(parse_text, "runtime"),
     "threads": partial(parse_count, "threads", at_most=_MOST_AT_ONCE),
@@ -127,7 +116,7 @@ PARSERS: Mapping[str, Parser] = {
     "verify_command": partial(parse_text, "verify command"),
     "verify_timeout_s": partial(parse_positive, "verify timeout in s"),
     "search_space": partial(parse_text, "search space"),
-    "recovery": parse_recovery,
+    "recovery": partial(parse_choice, "recovery", RECOVERIES),
     "trials": partial(parse_count, "trials"),
     "timeout_s": partial(parse_positive, "timeout in s"),
     "workers": partial(parse_count, "workers", at_least=0, at_most=_MOST_AT_ONCE),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from convolution_chain import convolution_chain
 
 from autocompress.api.apply import candidate_of
 from autocompress.api.compression import RunResult, compress
@@ -33,32 +33,13 @@ WIDTH, DEPTH = 64, 4
 
 def wasteful() -> onnx.ModelProto:
     """Convolutions of which three quarters of the channels hardly matter."""
-    rng = np.random.default_rng(5)
-    weights, nodes, name, inputs = [], [], "x", 8
-    for i in range(DEPTH):
+
+    def drawn(rng: np.random.Generator, inputs: int) -> tuple[np.ndarray, np.ndarray]:
         weight = rng.standard_normal((WIDTH, inputs, 3, 3)) * np.sqrt(2.0 / (inputs * 9))
         weight[WIDTH // 4 :] *= 0.02
-        bias = np.where(np.arange(WIDTH) < WIDTH // 4, 0.1 * rng.standard_normal(WIDTH), 0.0)
-        weights += [
-            numpy_helper.from_array(a.astype(np.float32), f"{kind}{i}") for a, kind in ((weight, "w"), (bias, "b"))
-        ]
-        nodes.append(helper.make_node("Conv", [name, f"w{i}", f"b{i}"], [f"c{i}"], f"conv{i}", pads=[1] * 4))
-        nodes.append(helper.make_node("Relu", [f"c{i}"], [f"r{i}"], f"relu{i}"))
-        name, inputs = f"r{i}", WIDTH
-    weights.append(numpy_helper.from_array(rng.standard_normal((WIDTH, 6)).astype(np.float32), "head"))
-    nodes += [
-        helper.make_node("GlobalAveragePool", [name], ["p"], "pool"),
-        helper.make_node("Flatten", ["p"], ["f"], "flat"),
-        helper.make_node("Gemm", ["f", "head"], ["scores"], "gemm"),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "wasteful",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 8, 24, 24])],
-        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n", 6])],
-        weights,
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+        return weight, np.where(np.arange(WIDTH) < WIDTH // 4, 0.1 * rng.standard_normal(WIDTH), 0.0)
+
+    return convolution_chain("wasteful", WIDTH, DEPTH, 24, drawn)
 
 
 @pytest.fixture

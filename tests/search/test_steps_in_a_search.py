@@ -18,7 +18,7 @@ from autocompress.graph.model import model_bytes
 from autocompress.search import polish as polishing
 
 sys.path.append(str(Path(__file__).parents[1] / "passes"))
-from quantize_models import FloatGraph, run
+from quantize_models import run, uneven
 
 SPACE = """
 description: Small.
@@ -36,16 +36,6 @@ search:
   screen: 2
 """
 SAMPLES = np.random.default_rng(0).standard_normal((48, 3, 12, 12)).astype(np.float32)
-
-
-def uneven() -> onnx.ModelProto:
-    """Channels of very different size, which one scale per weight cannot hold."""
-    graph = FloatGraph(4)
-    weight = graph.rng.standard_normal((16, 3, 3, 3)) * 10.0 ** graph.rng.uniform(-1.5, 1, (16, 1, 1, 1))
-    x = graph.op("Conv", graph.input("x", 3, 12, 12), graph.constant(weight.astype(np.float32)), pads=[1] * 4)
-    x = graph.op("Relu", graph.conv(graph.op("Relu", x), 16, 16))
-    graph.output(graph.op("Gemm", graph.op("Flatten", graph.op("GlobalAveragePool", x)), graph.random(16, 8)))
-    return graph.model()
 
 
 @pytest.fixture
