@@ -3,14 +3,15 @@
 Lines are appended to ``<table>.journal``, flushed to disk one by one: a header like the table's, then operators and
 whole models as they stand in tables, in the order of measuring; of several lines about one, the last counts.  Opening a
 table takes in its journal; ``compact`` folds it into the table.  A lock file makes both safe while another process
-profiles into the same table.  A table that turns out to be damaged is set aside, never thrown away (``set_aside.py``).
+profiles into the same table; the journal is also held for itself, so that nothing is lost if the lock file is deleted
+by somebody while it is held.  A table that turns out to be damaged is set aside, never thrown away (``set_aside.py``).
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from autocompress.files import remove_remains
 from autocompress.latency.composition import ObservedModel
 from autocompress.latency.header import TableHeader, mixing_differences
 from autocompress.latency.journal_lines import append_line, journal_header, journal_path, read_journal
-from autocompress.latency.lock import locked
+from autocompress.latency.lock import held, locked
 from autocompress.latency.reading import models_beside, read_table
 from autocompress.latency.record import LatencyRecord
 from autocompress.latency.set_aside import rescued, set_aside
@@ -101,7 +102,7 @@ class TableFile:
             TableError: as ``compact``.
             StorageError: as ``compact``.
         """
-        with locked(self._file):
+        with locked(self._file), held(self._journal) if self._journal.exists() else nullcontext():
             table = self._read()
             if change is None and not self._journal.exists():
                 return table

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from autocompress.latency.composition import ObservedModel
 from autocompress.latency.header import TableHeader, is_header, refuse_newer
+from autocompress.latency.lock import held
 from autocompress.latency.reading import lines_of
 from autocompress.latency.record import LatencyRecord, better
 from autocompress.latency.row import parse_row
@@ -104,8 +105,8 @@ def append_line(path: Path, line: str, header: TableHeader) -> None:
     Raises:
         OSError: when the disk is full or the place cannot be written; the journal stays as it was.
     """
-    with path.open("ab", buffering=0) as file:
-        before = file.tell()
+    with held(path) as file:
+        before = os.fstat(file.fileno()).st_size
         start = f"{header.to_line()}\n" if not before else "" if _ends_with_line_break(path) else "\n"
         try:
             left = memoryview(f"{start}{line}\n".encode())

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO
 
 from autocompress.errors import StorageError
 
@@ -39,10 +39,23 @@ def locked(path: Path, *, reading_is_enough: bool = False) -> Iterator[None]:
         yield
 
 
-def _acquired(lock: Path) -> IO[bytes]:
+@contextmanager
+def held(path: Path) -> Iterator[BinaryIO]:
+    """A file, open for appending and made where missing, that no other process holds in this way.
+
+    What is guarded by its own file stays guarded when somebody cleans up the lock file beside it.
+
+    Raises:
+        OSError: when it cannot be opened.
+    """
+    with _acquired(path) as file:
+        yield file
+
+
+def _acquired(lock: Path) -> BinaryIO:
     """An open file that holds the lock, and still is the one of that name: someone may have deleted it meanwhile."""
     while True:
-        file = lock.open("ab")
+        file = lock.open("ab", buffering=0)
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
             if os.path.samestat(os.fstat(file.fileno()), lock.stat()):

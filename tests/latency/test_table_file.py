@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -415,6 +416,23 @@ def test_two_profiles_at_once_lose_nothing(path: Path) -> None:
     table = TableFile(path, HEADER).compact()
     assert keys_in(table) == keys(*widths)
     assert table.models.keys() == {f"model {width}" for width in range(10, 61, 10)}
+
+
+def test_a_lock_file_deleted_while_it_is_held_loses_nothing(path: Path) -> None:
+    folding, other = TableFile(path, HEADER), TableFile(path, HEADER)
+    folding.append(record(1))
+    started = []
+
+    def while_folding(table: LatencyTable) -> LatencyTable:
+        Path(f"{path}.lock").unlink()
+        started.append(threading.Thread(target=other.append, args=(record(2),)))
+        started[0].start()
+        started[0].join(0.2)
+        return table
+
+    folding.rewrite(while_folding)
+    started[0].join(10)
+    assert keys_in(other.compact()) == keys(1, 2)
 
 
 def _append_for_ever(path: str) -> None:
