@@ -60,9 +60,11 @@ _MEANING = {
     "normalize behind the residual sum, that is everywhere, and `smooth` alone does nothing.",
     "awq": "AWQ (Lin et al., MLSys 2024): weights that meet large activations get finer steps, for weights in blocks.",
     "bias": "Empirical bias correction (Nagel et al., ICCV 2019): integers stay the nearest, and each layer's bias "
-    "takes off the mean error that is left on what really reaches the layer.",
-    "adaround": "AdaRound (Nagel et al., ICML 2020): each layer's rounding by gradient descent on its output.",
-    "gptq": "GPTQ (Frantar et al., ICLR 2023): column by column, the error of each made good by the rest.",
+    "takes off what is left of the error behind the layer's activation, on what really reaches the layer.",
+    "adaround": "AdaRound (Nagel et al., ICML 2020): each layer's rounding by gradient descent on its output, behind "
+    "its activation where that is a function of one number (Relu, SiLU, HardSwish, Gelu and so on).",
+    "gptq": "GPTQ (Frantar et al., ICLR 2023): column by column, the error of each made good by the rest, in squares "
+    "before the activation.",
     "block": "The layers of a block together (BRECQ, Li et al., ICLR 2021; QDrop, Wei et al., ICLR 2022).",
     "distill": "Weights and step sizes of the quantized model are trained (LSQ, Esser et al., ICLR 2020), with the "
     "original as the teacher; the last resort, for `--recovery light` or `full`.",

@@ -25,7 +25,7 @@ QUANTIZE = QuantizeConfig(activation_dtype="uint16", bias_correction=False)
 @given(
     kind=st.sampled_from(["conv", "strided", "grouped", "depthwise", "gemm", "matmul"]),
     seed=st.integers(0, 50),
-    activation=st.sampled_from(["", "Relu", "relu6"]),
+    activation=st.sampled_from(["", "Relu", "relu6", "HardSwish", "Tanh"]),
     weight_dtype=st.sampled_from(["int4", "uint4", "int8", "uint8"]),
     granularity=st.sampled_from(["per_channel", "per_tensor"]),
     method=st.sampled_from(["adaround", "gptq", "bias"]),

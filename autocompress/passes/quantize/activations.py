@@ -6,7 +6,7 @@ behind a tensor: its nodes read nothing but that tensor, each other and constant
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
 
 import onnx
 
@@ -27,18 +27,37 @@ def computed_activation(
         (its nodes, its result), or None where there is none.
     """
     best: tuple[list[onnx.NodeProto], str] | None = None
+    for nodes, result in closed_pieces(index, tensor, max(map(len, written), default=0)):
+        if tuple(node.op_type for node in _in_graph_order(index, nodes)) in written:
+            best = (nodes, result)
+    return best
+
+
+def closed_pieces(
+    index: GraphIndex, tensor: str, most_nodes: int, *, joins: Callable[[onnx.NodeProto], bool] = lambda node: True
+) -> Iterator[tuple[list[onnx.NodeProto], str]]:
+    """The pieces of graph that are all that reads a tensor and that one tensor leaves, from the shortest on.
+
+    Args:
+        index: the graph.
+        tensor: what they start from.
+        most_nodes: how many nodes a piece may have.
+        joins: which nodes may be part of one.
+
+    Yields:
+        (its nodes, its result).
+    """
     nodes: list[onnx.NodeProto] = []
     inner = [tensor]
-    for _ in range(max(map(len, written), default=0)):
-        following = _next(index, nodes, inner)
+    for _ in range(most_nodes):
+        following = _next(index, nodes, inner, joins)
         if following is None:
-            break
+            return
         nodes.append(following)
         inner.append(following.output[0])
         result = _only_exit(index, nodes, inner)
-        if result is not None and tuple(node.op_type for node in _in_graph_order(index, nodes)) in written:
-            best = (list(nodes), result)
-    return best
+        if result is not None:
+            yield list(nodes), result
 
 
 def bias_add(index: GraphIndex, node: onnx.NodeProto) -> onnx.NodeProto | None:
@@ -50,13 +69,15 @@ def bias_add(index: GraphIndex, node: onnx.NodeProto) -> onnx.NodeProto | None:
     return follower if len(constants) == 1 and len(index.initializers[constants[0]].dims) == 1 else None
 
 
-def _next(index: GraphIndex, nodes: list[onnx.NodeProto], inner: list[str]) -> onnx.NodeProto | None:
+def _next(
+    index: GraphIndex, nodes: list[onnx.NodeProto], inner: list[str], joins: Callable[[onnx.NodeProto], bool]
+) -> onnx.NodeProto | None:
     """The first node that can join: it reads only tensors within, and constants."""
     joined = {node.name for node in nodes}
     for name in inner:
         for reader in index.consumers.get(name, []):
             own = all(not n or n in inner or index.is_constant(n) for n in reader.input)
-            if reader.name not in joined and own and not reader.domain and len(reader.output) == 1:
+            if reader.name not in joined and own and not reader.domain and len(reader.output) == 1 and joins(reader):
                 return reader
     return None
 

@@ -133,8 +133,8 @@ def _moment_gradient(objective: MomentObjective) -> Gradient:
 
 def _row_gradient(objective: RowObjective, bias: torch.Tensor, batch_rows: int) -> Gradient:
     """Of the relative error by the weight, over a stretch of rows that moves on from step to step."""
-    inputs, (low, high) = torch.from_numpy(objective.inputs), objective.bounds
-    targets = torch.from_numpy(objective.targets).clamp(low, high)
+    inputs, activation = torch.from_numpy(objective.inputs), objective.activation
+    targets = torch.from_numpy(objective.targets)
     rows = inputs.shape[1]
     # A layer of many groups learns few numbers from each of them, and its products are slow.
     batch = min(batch_rows if len(inputs) == 1 else max(batch_rows // 2, 1), rows)
@@ -144,8 +144,8 @@ def _row_gradient(objective: RowObjective, bias: torch.Tensor, batch_rows: int) 
         start = step * batch % max(rows - batch + 1, 1)
         part = inputs[:, start : start + batch]
         found = torch.baddbmm(bias[:, None, :], part, weight.transpose(1, 2))
-        through = (found > low) & (found < high)
-        error = found.sub_(targets[:, start : start + batch]).mul_(through)
+        value, slope = map(torch.from_numpy, activation.value_and_slope(found.numpy()))
+        error = value.sub_(targets[:, start : start + batch]).mul_(slope)
         return torch.bmm(error.transpose(1, 2), part).mul_(factor)
 
     return gradient

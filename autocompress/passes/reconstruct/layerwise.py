@@ -4,13 +4,12 @@ Targets are the outputs of the float model (asymmetric reconstruction, AdaRound 
 and of rounding to nearest, each with every bias at hand, the pair with the least error is kept: no layer is worse
 than before.
 
-The method "bias" keeps the nearest integers: each layer gets the bias that leaves no mean error on what really reaches
-it, which is empirical bias correction (Nagel et al., ICCV 2019, appendix D).
+The method "bias" keeps the nearest integers: each layer gets the bias that suits what really reaches it, which is
+empirical bias correction (Nagel et al., ICCV 2019, appendix D), with the error taken behind the activation.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import numpy.typing as npt
 
 from autocompress.calibration.scheme import dequantize
 from autocompress.passes.quantize.weights import QuantizedWeight
+from autocompress.passes.reconstruct.activation import Clipping, Piece
 from autocompress.passes.reconstruct.config import BIAS, GPTQ, ReconstructConfig
 from autocompress.passes.reconstruct.gptq import gptq
 from autocompress.passes.reconstruct.grid import WeightGrid
@@ -50,8 +50,10 @@ class Layer:
         quantized: the same in integers.
         biases: biases to choose from, float32 of shape (output channels,): that of the model (zeros where it has none)
             and, where there is one, the corrected one of the quantization step.
+        added: constant of shape (output channels,) that is added between the layer and the activation, or None; then it
+            is the first of the biases.
         free_bias: whether the layer may get another bias.
-        bounds: between which the activation behind it lets values through; None without one.
+        activation: behind it; None without one that is a function of one number.
         simulated: where it is in the simulation.
     """
 
@@ -61,8 +63,9 @@ class Layer:
     weight: FloatArray
     quantized: QuantizedWeight
     biases: tuple[FloatArray, ...]
+    added: FloatArray | None
     free_bias: bool
-    bounds: tuple[float, float] | None
+    activation: Clipping | Piece | None
     simulated: SimulatedLayer
 
     @property
@@ -127,13 +130,13 @@ class LayerwiseReconstruction:
     def _reconstructed(self, layer: Layer, seconds: float) -> LayerError:
         started = time.monotonic()
         grid = WeightGrid.of(layer.reader.node, layer.weight, layer.quantized)
-        objective = self._observed(layer, grid)
+        objective, judge = self._observed(layer, grid)
         left = seconds - (time.monotonic() - started)
-        nearest = self._best_bias(layer, grid, objective, grid.nearest)
+        nearest = self._best_bias(layer, grid, judge, grid.nearest)
         if self._config.method == BIAS:
             self._keep(layer, grid, grid.nearest, nearest[1])
-            return LayerError(objective.error(grid.real(grid.nearest), objective.bias), nearest[0])
-        found = self._best_bias(layer, grid, objective, self._integers(layer, grid, objective, left))
+            return LayerError(judge.error(grid.real(grid.nearest), judge.bias), nearest[0])
+        found = self._best_bias(layer, grid, judge, self._integers(layer, grid, objective, left))
         # A weight that another layer has rounded stays as it is there.
         chosen = found if found[0] < nearest[0] or layer.weight_name in self._payload.integers else nearest
         error, bias, integers = chosen
@@ -153,30 +156,41 @@ class LayerwiseReconstruction:
         bias = objective.fitted_bias(grid.weight) if self._config.bias and layer.free_bias else objective.bias
         return adaround(grid, objective, bias, self._config, seconds=seconds)
 
-    def _observed(self, layer: Layer, grid: WeightGrid) -> Objective:
-        """The layer's error as a function of its weight, after all batches have been seen."""
-        shape = grid.weight.shape[:2]
-        bias = layer.biases[0].reshape(shape)
-        objective: Objective
-        if self._config.method == GPTQ or (layer.bounds is None and grid.weight.shape[2] <= _MAX_MOMENT_SIZE):
-            free = self._config.bias and layer.free_bias
-            objective = MomentObjective(grid.weight, bias, free_bias=free)
-            wanted = 2 * self._config.max_rows
-        else:
-            objective = RowObjective(grid.weight, bias, layer.bounds or (-math.inf, math.inf))
-            groups, outputs, size = grid.weight.shape
-            wanted = min(self._config.max_rows, _MAX_ROW_BYTES // (4 * groups * (outputs + size)) + 1)
-        node = layer.reader.node
-        inputs = self._quantized.input_of(node.name)
-        outputs_ = self._float.output_of(node.name)
-        for source, output in zip(inputs, outputs_, strict=True):
-            total = layer.reader.rows_in(output)
-            share = -(-wanted * len(output) // self._samples) if layer.reader.kernel else wanted
-            rows = drawn_rows(total, max(share, 1), self._generator)
-            objective.update(*layer.reader.read(np.asarray(source, np.float32), np.asarray(output, np.float32), rows))
-        if isinstance(objective, RowObjective):
-            objective.finish(self._generator)
-        return objective
+    def _observed(self, layer: Layer, grid: WeightGrid) -> tuple[Objective, Objective]:
+        """(what integers are found by, what they are judged by), after all batches have been seen."""
+        objective, judge = self._objectives(layer, grid)
+        groups, outputs, size = grid.weight.shape
+        kept = min(self._config.max_rows, _MAX_ROW_BYTES // (4 * groups * (outputs + size)) + 1)
+        wanted = kept if isinstance(objective, RowObjective) else 2 * self._config.max_rows
+        reader, bounded = layer.reader, bool(layer.reader.kernel) or isinstance(judge, RowObjective)
+        inputs = self._quantized.input_of(reader.node.name)
+        results = self._float.output_of(reader.node.name)
+        for source, output in zip(inputs, results, strict=True):
+            share = -(-wanted * len(output) // self._samples) if bounded else wanted
+            rows = drawn_rows(reader.rows_in(output), max(share, 1), self._generator)
+            given, found = reader.read(np.asarray(source, np.float32), np.asarray(output, np.float32), rows)
+            if layer.added is not None:
+                found = found + layer.added
+            objective.update(given, found)
+            if judge is not objective:
+                few = -(-kept * len(output) // self._samples)
+                stride = -(-len(rows) // few)
+                judge.update(given[:, ::stride], found[:, ::stride])
+        if isinstance(judge, RowObjective):
+            judge.finish(self._generator)
+        return objective, judge
+
+    def _objectives(self, layer: Layer, grid: WeightGrid) -> tuple[Objective, Objective]:
+        bias = layer.biases[0].reshape(grid.weight.shape[:2])
+        free = self._config.bias and layer.free_bias
+        if self._config.method != GPTQ and (layer.activation is not None or grid.weight.shape[2] > _MAX_MOMENT_SIZE):
+            rows = RowObjective(grid.weight, bias, layer.activation or Clipping())
+            return rows, rows
+        moments = MomentObjective(grid.weight, bias, free_bias=free)
+        # GPTQ knows squares only; behind an activation that bends, they may be far from what matters.
+        if isinstance(layer.activation, Piece):
+            return moments, RowObjective(grid.weight, bias, layer.activation)
+        return moments, moments
 
     def _best_bias(
         self, layer: Layer, grid: WeightGrid, objective: Objective, integers: FloatArray

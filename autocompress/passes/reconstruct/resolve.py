@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
-from onnx import ModelProto
+from onnx import ModelProto, NodeProto
 
 from autocompress.calibration.scheme import dequantize
 from autocompress.errors import DataError
 from autocompress.graph.index import GraphIndex
 from autocompress.passes.quantize import FP32, INT8, INTEGER_WEIGHTS, QuantizeConfig, QuantizePayload, Quantizer, Unit
+from autocompress.passes.quantize.activations import bias_add
 from autocompress.passes.quantize.weights import QuantizedWeight, channel_axis
+from autocompress.passes.reconstruct.activation import activation_behind
 from autocompress.passes.reconstruct.blocks import find_blocks
 from autocompress.passes.reconstruct.config import BLOCK, ReconstructConfig
 from autocompress.passes.reconstruct.layer import LAYERS, FloatArray, RowReader
@@ -143,7 +144,7 @@ def resolve_weights(
         {name: _real(weight) for name, weight in weights.items()},
         {name: biases[name][-1] for name in biases if index.nodes[name].op_type != "MatMul" and name in static},
     )
-    layers = [_layer(unit, index, weights[unit.name], biases[unit.name], places[unit.name]) for unit in units]
+    layers = [_layer(model, unit, index, weights[unit.name], biases[unit.name], places[unit.name]) for unit in units]
     float_model = SegmentRunner(model, limited, max_bytes=max_kept_bytes, threads=threads)
     quantized_model = SegmentRunner(simulation, limited, max_bytes=max_kept_bytes, threads=threads)
     layerwise = LayerwiseReconstruction(float_model, quantized_model, limited.count(), config, watch)
@@ -156,22 +157,39 @@ def resolve_weights(
 
 
 def _layer(
-    unit: Unit, index: GraphIndex, quantized: QuantizedWeight, biases: tuple[FloatArray, ...], place: SimulatedLayer
+    model: ModelProto,
+    unit: Unit,
+    index: GraphIndex,
+    quantized: QuantizedWeight,
+    biases: tuple[FloatArray, ...],
+    place: SimulatedLayer,
 ) -> Layer:
     node = index.nodes[unit.name]
     weight = index.weight(str(unit.weight)).astype(np.float32, copy=False)
     reader = RowReader(node, weight.shape[2:] if node.op_type == "Conv" else ())
+    bias_node = bias_add(index, node) if node.op_type == "MatMul" else None
+    activation = activation_behind(index, (bias_node or node).output[0], model)
+    added = _added(bias_node, index, weight) if activation is not None else None
     return Layer(
         unit=unit.name,
         weight_name=str(unit.weight),
         reader=reader,
         weight=weight,
         quantized=quantized,
-        biases=biases,
+        biases=biases if added is None else (added,),
+        added=added,
         free_bias=place.bias is not None,
-        bounds=_bounds(unit, index),
+        activation=activation,
         simulated=place,
     )
+
+
+def _added(bias_node: NodeProto | None, index: GraphIndex, weight: FloatArray) -> FloatArray | None:
+    """The vector that an Add behind a MatMul adds."""
+    if bias_node is None:
+        return None
+    (name,) = (name for name in bias_node.input if index.is_constant(name))
+    return np.broadcast_to(index.weight(name).astype(np.float32, copy=False), weight.shape[-1:]).copy()
 
 
 def _fits(unit: Unit, index: GraphIndex) -> bool:
@@ -190,22 +208,6 @@ def _biases(unit: Unit, index: GraphIndex, corrected: Mapping[str, FloatArray]) 
         node = index.nodes[unit.name]
         own = np.zeros(index.initializers[str(unit.weight)].dims[channel_axis(node)], np.float32)
     return (own, np.asarray(corrected[unit.name], np.float32)) if unit.name in corrected else (own,)
-
-
-def _bounds(unit: Unit, index: GraphIndex) -> tuple[float, float] | None:
-    """Between which the Relu or Clip directly behind a layer lets values through; None where there is none."""
-    follower = index.sole_consumer(index.nodes[unit.name].output[0])
-    if follower is None or follower.domain or follower.op_type not in ("Relu", "Clip"):
-        return None
-    if follower.op_type == "Relu":
-        return 0.0, math.inf
-    bounds = [-math.inf, math.inf]
-    for i, name in enumerate(follower.input[1:3]):
-        if name and not index.is_constant(name):
-            return None
-        if name:
-            bounds[i] = float(index.weight(name).reshape(-1)[0])
-    return bounds[0], bounds[1]
 
 
 class FirstSamples:

@@ -120,10 +120,11 @@ class SegmentRunner:
         live = self.live(position)
         wanted = list(dict.fromkeys([*live, *tensors]))
         session = self._session(position, wanted)
+        fed = self.live(self._start)
         kept: list[dict[str, Array]] | None = []
         kept_bytes = 0
         for given in self._kept if self._kept is not None else self._batches():
-            values = dict(given) if session is None else {**given, **session.run(self._fed(given))}
+            values = dict(given) if session is None else {**given, **session.run({name: given[name] for name in fed})}
             yield {name: values[name] for name in tensors}
             kept_bytes += sum(values[name].nbytes for name in live)
             if kept is not None and kept_bytes <= self._max_bytes:
@@ -138,9 +139,6 @@ class SegmentRunner:
         before = [*self._inputs, *(name for node in self._nodes[:position] for name in node.output if name)]
         read = {name for node in self._nodes[position:] for name in names_read(node)} | set(self._outputs)
         return [name for name in before if name in read]
-
-    def _fed(self, given: Feeds) -> dict[str, Array]:
-        return {name: given[name] for name in self.live(self._start)}
 
     def _session(self, position: int, wanted: list[str]) -> LoadedModel | None:
         computed = {name for node in self._nodes[self._start : position] for name in node.output}
