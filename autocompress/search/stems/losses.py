@@ -29,12 +29,12 @@ def judge_widths(state: SearchState, places: Sequence[Sequence[Option]], criteri
     """
     state.progress.stage("measure what smaller layers lose", total=len(places))
     known = {options[0].place.name: options for options in places}
-    begin = time.monotonic()
+    begin, samples = time.monotonic(), damage_samples(state, len(places))
     found: list[Option] = []
     for names in state.executor.submit(judging.portions, list(known)).result():
         removals = {name: _shown(known[name]) for name in names}
         try:
-            judged = state.executor.submit(judging.judge, removals, criterion, _samples(state, len(places))).result()
+            judged = state.executor.submit(judging.judge, removals, criterion, samples).result()
         except CandidateFailed as error:
             state.notice(f"some groups of channels were left alone: {error}")
             judged = {}
@@ -55,7 +55,7 @@ def judge_branches(state: SearchState, options: Sequence[Option]) -> list[Option
     """
     state.progress.stage("measure what residual branches are worth", total=len(options))
     begin = time.monotonic()
-    samples = _samples(state, max(len(options), 1))
+    samples = damage_samples(state, max(len(options), 1))
     order = sorted(options, key=lambda option: -option.saved_ms)
     at_once = max(state.settings.workers, 1)
     found: list[Option] = []
@@ -87,7 +87,7 @@ def _shown(options: Sequence[Option]) -> int:
     return min((option.removed for option in options), key=lambda removed: (abs(removed - wanted), removed))
 
 
-def _samples(state: SearchState, groups: int) -> int:
+def damage_samples(state: SearchState, groups: int) -> int:
     """Samples of the search part for each damage, fewer where the model is slow."""
     if state.settings.deterministic or state.settings.timeout_s is None or state.baseline is None:
         return _MOST_SAMPLES

@@ -16,6 +16,7 @@ from autocompress.search.stems import tasks
 from autocompress.search.stems.ladder import least_damaging, most_ms
 from autocompress.search.stems.options import Option, stem_of
 from autocompress.search.stems.reference import reference_ms
+from autocompress.search.stems.spare_speed import is_too_fast, milder_share
 from autocompress.search.stems.survey import Landscape, first_criterion, priced_ms
 
 # Of the time of the quantized original that a stem's quantized form is to take.
@@ -43,20 +44,41 @@ class Priced:
 
 
 def propose_stems(state: SearchState, landscape: Landscape) -> Iterator[Recipe]:
-    """Stems with closed-form recovery, mild ones first; each is worked out when it is asked for."""
-    full_ms = landscape.full_ms
+    """Stems with closed-form recovery, mild ones first; each is worked out when it is asked for.
+
+    Where the first turns out to be faster than asked by more than noise, a milder one follows it.
+    """
     seen: set[str] = set()
     criteria = [name for name in state.settings.space.pruning if name != NONE] or [first_criterion(state)]
-    for share in wanted_shares(state):
-        found = [_priced_to(state, landscape, family, share) for family in _families(landscape.options)]
-        within = [priced for priced in found if priced.latency_ms <= share * full_ms * (1 + 2 * _CLOSE)]
-        chosen = within or sorted(found, key=lambda priced: priced.latency_ms)[:1]
-        stem = _least_damaged(state, [priced.options for priced in chosen if priced.options], criteria)
-        if stem is not None and stem.prune is not None:
+    shares = wanted_shares(state)
+    for share in shares:
+        stem = _proposed(state, landscape, share, criteria)
+        if stem is None or stem.hash in seen:
+            continue
+        if stem.prune is not None:
             criteria = [stem.prune.criterion]  # which is best at one width is best at others
-        if stem is not None and stem.hash not in seen:
-            seen.add(stem.hash)
-            yield replace(stem, recover=RecoverConfig(level="closed_form", seed=state.settings.seed))
+        seen.add(stem.hash)
+        recipe = _recovered(state, stem)
+        yield recipe
+        if share == shares[0] and is_too_fast(state, recipe):
+            milder = milder_share(state, recipe, share)
+            stem = None if milder is None else _proposed(state, landscape, milder, criteria)
+            if stem is not None and stem.hash not in seen:
+                yield _recovered(state, stem)
+            if state.settings.recovery != "none":
+                return
+
+
+def _proposed(state: SearchState, landscape: Landscape, share: float, criteria: Sequence[str]) -> Recipe | None:
+    """The least damaged stem whose quantized form takes a share of the quantized original's time, if any."""
+    found = [_priced_to(state, landscape, family, share) for family in _families(landscape.options)]
+    within = [priced for priced in found if priced.latency_ms <= share * landscape.full_ms * (1 + 2 * _CLOSE)]
+    chosen = within or sorted(found, key=lambda priced: priced.latency_ms)[:1]
+    return _least_damaged(state, [priced.options for priced in chosen if priced.options], criteria)
+
+
+def _recovered(state: SearchState, stem: Recipe) -> Recipe:
+    return replace(stem, recover=RecoverConfig(level="closed_form", seed=state.settings.seed))
 
 
 def _families(options: Sequence[Option]) -> list[list[Option]]:

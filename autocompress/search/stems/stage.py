@@ -12,6 +12,7 @@ from autocompress.search.stem import StemState
 from autocompress.search.stems.in_turn import makes_smaller_layers, propose_in_turn
 from autocompress.search.stems.opening import described, open_stem
 from autocompress.search.stems.rounds import search_round
+from autocompress.search.stems.spare_speed import is_too_fast
 from autocompress.search.stems.training import plan_training, trained_forms
 from autocompress.search.stems.usable import leave_out_unusable
 from autocompress.search.trials import Trial
@@ -52,7 +53,7 @@ def _search(state: SearchState) -> None:
             opened.append(stem)
         if state.interrupted:
             return
-        if state.settings.recovery != "none" and stem is not None and _is_fast_enough(state, stem):
+        if state.settings.recovery != "none" and _are_enough(state, opened):
             break  # what is stronger loses more, and time is better spent on training
     if not opened:
         if makes_smaller_layers(state):
@@ -129,6 +130,13 @@ def _excess(state: SearchState, trial: Trial) -> float:
     if limits.size_bytes is not None:
         excess = max(excess, limits.counted_bytes(trial.evaluated) / limits.size_bytes)
     return excess
+
+
+def _are_enough(state: SearchState, opened: list[StemState]) -> bool:
+    """Whether a stem has the speed that was asked for, and none that is milder could have it."""
+    if not any(_is_fast_enough(state, stem) for stem in opened):
+        return False
+    return len(opened) > 1 or not is_too_fast(state, opened[0].recipe)
 
 
 def _is_fast_enough(state: SearchState, stem: StemState) -> bool:

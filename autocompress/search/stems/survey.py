@@ -15,7 +15,7 @@ from autocompress.search.state import SearchState
 from autocompress.search.stems import judging, tasks
 from autocompress.search.stems.combined_prices import CombinedPrices
 from autocompress.search.stems.ladder import cost, least_damaging
-from autocompress.search.stems.losses import judge_branches, judge_widths
+from autocompress.search.stems.losses import damage_samples, judge_branches, judge_widths
 from autocompress.search.stems.options import Option, Place, stem_of, thinned
 from autocompress.search.stems.reference import reference_config, reference_ms
 from autocompress.search.stems.widths import GAIN, learn_widths, whole_blocks, worthwhile
@@ -23,7 +23,6 @@ from autocompress.search.stems.widths import GAIN, learn_widths, whole_blocks, w
 _MOST_CHOICES, _MOST_DAMAGES, _FEWEST = 8, 4, 2
 _SHARE = 0.04  # of the time, for prices and for damages each
 _OVERRUN = 2.0  # what may be spent at most, as a multiple of the share
-_SAMPLES = 16
 _HARDLY = 0.03  # of the output's variance
 
 
@@ -127,14 +126,14 @@ def _damaged(state: SearchState, priced: Sequence[Sequence[Option]], criterion: 
     """The damage of each option; of those that take longer than there is time, the mildest and strongest alone."""
     state.progress.stage("measure what smaller layers lose", total=len(priced))
     found: list[Option] = []
-    most, spent_s, looks = _MOST_DAMAGES, 0.0, 0
+    most, begin = _MOST_DAMAGES, time.monotonic()
+    samples = damage_samples(state, _FEWEST * len(priced))
     for position, options in enumerate(priced):
-        begin = time.monotonic()
-        chosen = spread(options, most)
-        for option in chosen:
-            found.append(replace(option, damage=_damage(state, option, criterion)))
-        spent_s, looks = spent_s + time.monotonic() - begin, looks + len(chosen)
-        most = _affordable(state, spent_s, looks, len(priced) - position - 1, _MOST_DAMAGES)
+        for option in spread(options, most):
+            found.append(replace(option, damage=_damage(state, option, criterion, samples)))
+            most = _affordable(state, time.monotonic() - begin, len(found), len(priced) - position - 1, _MOST_DAMAGES)
+            if not most:
+                break
         state.progress.advance()
         if not most:
             break
@@ -147,9 +146,9 @@ def spread(options: Sequence[Option], most: int) -> list[Option]:
     return [option for i, option in enumerate(options) if float(i) in kept]
 
 
-def _damage(state: SearchState, option: Option, criterion: str) -> float:
+def _damage(state: SearchState, option: Option, criterion: str, samples: int) -> float:
     try:
-        seen = state.executor.submit(tasks.look, stem_of([option], criterion), None, _SAMPLES).result()
+        seen = state.executor.submit(tasks.look, stem_of([option], criterion), None, samples).result()
     except CandidateFailed:
         return float("inf")
     return float(seen.damage)
