@@ -16,6 +16,7 @@ from autocompress.passes.decompose.layers import DoubleArray, Layer
 from autocompress.passes.decompose.patches import Batches, Load, stream_rows
 
 MAX_BYTES = 256 * 1024 * 1024
+_ROWS_PER_SAMPLE, _ROWS_PER_COLUMN = 1024, 2  # of a sample at most, evenly over its positions: neighbours are alike
 _RIDGE = 1e-6  # of the mean diagonal: keeps directions that no sample shows
 
 
@@ -39,6 +40,8 @@ def stream_grams(
 ) -> Iterator[tuple[str, DoubleArray]]:
     """Second moments of the patches of each layer, made positive definite, one layer after the other.
 
+    Of large maps not every patch is looked at: a few times as many per sample as the largest layer has columns.
+
     Args:
         model: that the layers belong to.
         layers: whose inputs to look at.
@@ -55,7 +58,9 @@ def stream_grams(
     for group in _groups(layers, max_bytes):
         totals = {layer.name: np.zeros((layer.inputs * layer.taps,) * 2) for layer in group}
         counts = dict.fromkeys(totals, 0)
-        for name, rows in stream_rows(model, {layer.name: layer.kernel for layer in group}, batches, load):
+        kernels = {layer.name: layer.kernel for layer in group}
+        most = max(_ROWS_PER_SAMPLE, _ROWS_PER_COLUMN * max(map(len, totals.values())))
+        for name, rows in stream_rows(model, kernels, batches, load, most):
             totals[name] += rows.T @ rows
             counts[name] += len(rows)
         for layer in group:
