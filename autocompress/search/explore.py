@@ -145,11 +145,15 @@ def explore(state: SearchState) -> None:
 
 
 def leaves_to_stems(state: SearchState) -> bool:
-    """Whether quantization alone does not reach the target, and smaller float models are still to be searched."""
+    """Whether quantization alone does not reach the target, and smaller float models are still to be searched.
+
+    Not before a candidate keeps the accuracy limit: smaller models take over its precisions, and if none of them does
+    either, it is what the user gets.
+    """
     if not stems_follow(state) or not (_beyond_reach(state) or _too_large(state)):
         return False
     state.out_of_reach, state.stop_reason = True, "quantization alone does not reach the target"
-    return True
+    return any(trial.evaluated.drop.drop <= state.limits.accuracy_drop for trial in state.own_trials)
 
 
 def _beyond_reach(state: SearchState) -> bool:

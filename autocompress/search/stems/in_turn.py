@@ -33,12 +33,20 @@ def makes_smaller_layers(state: SearchState) -> bool:
 
 
 def _densest(state: SearchState, opened: Sequence[StemState]) -> Recipe:
-    """The stem that zeros are put into: the original, or the mildest that is as fast as asked for."""
+    """The stem that zeros are put into: the mildest that is as fast as asked for, or the smallest without that."""
     limit_ms = state.limits.latency_ms
-    if limit_ms is None or not opened:
-        return Recipe()
+    if limit_ms is None:
+        return _smallest(state, opened)
     for stem in opened:
         own = [trial for trial in state.ledger.complete if state.stem_of(trial.recipe) is stem]
         if any(state.latency_ms(trial) <= limit_ms for trial in own):
             return stem.recipe
-    return opened[-1].recipe
+    return opened[-1].recipe if opened else Recipe()
+
+
+def _smallest(state: SearchState, opened: Sequence[StemState]) -> Recipe:
+    """The stem of the smallest candidate within the accuracy limit; the original where that is one of its own."""
+    within = [t for t in state.ledger.complete if t.evaluated.drop.drop <= state.limits.accuracy_drop]
+    best = min(within, key=lambda trial: state.limits.counted_bytes(trial.evaluated), default=None)
+    stem = None if best is None else state.stem_of(best.recipe)
+    return stem.recipe if stem is not None and stem in opened else Recipe()
