@@ -61,7 +61,7 @@ class RecoverConfig:
     weight_decay: float = 0.0
     distillation: str = "end_to_end"
     output_loss: str = "auto"
-    temperature: float = 4.0
+    temperature: float = 2.0
     features: tuple[str, ...] | None = None
     feature_weight: float = 1.0
     label_weight: float = 0.0
