@@ -23,7 +23,7 @@ def propose_in_turn(state: SearchState, opened: Sequence[StemState]) -> Iterator
     if makes_smaller_layers(state):
         yield from propose_stems(state, survey(state))
     if any(name != NONE for name in state.settings.space.sparsity):
-        yield from propose_sparse_stems(state, _densest(state, opened))
+        yield from propose_sparse_stems(state, _base_of_zeros(state, opened))
 
 
 def makes_smaller_layers(state: SearchState) -> bool:
@@ -32,7 +32,7 @@ def makes_smaller_layers(state: SearchState) -> bool:
     return any(name != NONE for name in (*space.decomposition, *space.pruning))
 
 
-def _densest(state: SearchState, opened: Sequence[StemState]) -> Recipe:
+def _base_of_zeros(state: SearchState, opened: Sequence[StemState]) -> Recipe:
     """The stem that zeros are put into: the mildest that is as fast as asked for, or the smallest without that."""
     limit_ms = state.limits.latency_ms
     if limit_ms is None:

@@ -46,12 +46,12 @@ class Priced:
 def propose_stems(state: SearchState, landscape: Landscape) -> Iterator[Recipe]:
     """Stems with closed-form recovery, mild ones first; each is worked out when it is asked for.
 
-    Where the first turns out to be faster than asked by more than noise, a milder one follows it.
+    Where one turns out to be faster than asked by more than noise, a milder one follows it, once.
     """
     seen: set[str] = set()
+    milder_tried = False
     criteria = [name for name in state.settings.space.pruning if name != NONE] or [first_criterion(state)]
-    shares = wanted_shares(state)
-    for share in shares:
+    for share in wanted_shares(state):
         stem = _proposed(state, landscape, share, criteria)
         if stem is None or stem.hash in seen:
             continue
@@ -60,10 +60,12 @@ def propose_stems(state: SearchState, landscape: Landscape) -> Iterator[Recipe]:
         seen.add(stem.hash)
         recipe = _recovered(state, stem)
         yield recipe
-        if share == shares[0] and is_too_fast(state, recipe):
+        if not milder_tried and is_too_fast(state, recipe):
+            milder_tried = True
             milder = milder_share(state, recipe, share)
             stem = None if milder is None else _proposed(state, landscape, milder, criteria)
             if stem is not None and stem.hash not in seen:
+                seen.add(stem.hash)
                 yield _recovered(state, stem)
             if state.settings.recovery != "none":
                 return
