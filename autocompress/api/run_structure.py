@@ -44,7 +44,7 @@ def run_structure(run: OpenRun, best: Recipe | None, emitted: Path) -> dict[str,
 
 
 def _changes_layers(recipe: Recipe) -> bool:
-    return any(step is not None for step in (recipe.decompose, recipe.prune, recipe.sparsify))
+    return any(step is not None for step in (recipe.downsample, recipe.decompose, recipe.prune, recipe.sparsify))
 
 
 def _bound(run: OpenRun, model: onnx.ModelProto) -> onnx.ModelProto:

@@ -10,6 +10,7 @@ from typing import Any
 
 from autocompress.errors import RecipeError
 from autocompress.passes.decompose import DecomposeConfig
+from autocompress.passes.downsample import DownsampleConfig
 from autocompress.passes.equalize.step import EqualizeConfig
 from autocompress.passes.prune import PruneConfig
 from autocompress.passes.quantize import QuantizeConfig, QuantizePayload
@@ -30,6 +31,7 @@ class Recipe:
         fold: whether the model is normalized and folded first; without it the recipe leaves the model as it is.
         equalize: scaling that keeps the float function.
         reconstruct: rounding of the quantized weights by what it does to outputs.
+        downsample: size of a smaller image that the layers read.
         decompose: layers that become two or three smaller ones.
         prune: channels that go.
         sparsify: weights that become zero.
@@ -44,6 +46,7 @@ class Recipe:
     prune: PruneConfig | None = None
     sparsify: SparsifyConfig | None = None
     recover: RecoverConfig | None = None
+    downsample: DownsampleConfig | None = None
 
     @property
     def hash(self) -> str:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from autocompress.passes.decompose import DecomposePayload
+from autocompress.passes.downsample import DownsamplePayload
 from autocompress.passes.prune import PrunePayload
 from autocompress.passes.recover import RecoverPayload
 from autocompress.passes.sparsify import SparsifyPayload
@@ -22,6 +23,18 @@ class _HasArrays(Protocol):
 def pack(payload: _HasArrays) -> Packed:
     """A payload of decompose, prune or sparsify; why layers were left alone is not kept."""
     return pack_mapping(_PART, payload.to_arrays())
+
+
+def pack_nothing(payload: DownsamplePayload) -> Packed:
+    """The payload of a step that learns nothing."""
+    return Packed({})
+
+
+def unpack_downsample(packed: Packed) -> DownsamplePayload:
+    """Inverse of ``pack_nothing``; raises ValueError where something was written after all."""
+    if packed.document or packed.arrays:
+        raise ValueError("a downsample step learns nothing")
+    return DownsamplePayload()
 
 
 def unpack_decompose(packed: Packed) -> DecomposePayload:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from onnx import ModelProto
 
 from autocompress.calibration.statistics import Statistics
-from autocompress.passes import decompose, prune, recover, sparsify
+from autocompress.passes import decompose, downsample, prune, recover, sparsify
 from autocompress.passes.equalize import step as equalize
 from autocompress.passes.quantize import QuantizeConfig
 from autocompress.passes.reconstruct import ReconstructConfig
@@ -130,6 +130,15 @@ def _resolve_pruning(model: ModelProto, config: Any, evidence: Evidence) -> Any:
 
 
 STEPS: tuple[Step, ...] = (
+    Step(
+        name="downsample",
+        config=downsample.DownsampleConfig,
+        pack=stem_codecs.pack_nothing,
+        unpack=stem_codecs.unpack_downsample,
+        stem=True,
+        resolve=lambda model, config, evidence: downsample.DownsamplePayload(),
+        apply=lambda model, config, payload: downsample.downsample(model, config),
+    ),
     Step(
         name="decompose",
         config=decompose.DecomposeConfig,

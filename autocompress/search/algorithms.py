@@ -32,6 +32,7 @@ _MEANING = {
     "int4_weight_only": "Weights of 4 bits in blocks; activations stay float.",
     "fp16_weights": "Weights are stored in half the bytes and computed with in float32.",
     "none": "The step is left out.",
+    "linear": "Layers read the image at a lower resolution, by linear interpolation inside the model; weights stay.",
     "svd": "A layer with its kernel and fewer outputs, then a 1 x 1 layer.",
     "spatial": "A convolution over the height, then one over the width.",
     "tucker2": "Fewer inputs, a small convolution, and all outputs again.",
@@ -102,6 +103,7 @@ def _names(step: str) -> tuple[str, ...]:
 FAMILIES: tuple[Family, ...] = (
     Family("Precisions of a unit", "precision.options", PRECISIONS, _MEANING.__getitem__),
     Family("Ranges", "scheme.activation_range", tuple(ALGORITHMS), _of_range, ("scheme.weight_range",)),
+    Family("Smaller image inside the network", "steps.downsampling", _names("downsampling"), _MEANING.__getitem__),
     Family("Decomposition", "steps.decomposition", _names("decomposition"), _MEANING.__getitem__),
     Family(
         "Pruning of channels, by importance",

@@ -8,9 +8,8 @@ from autocompress.search.polish import polish
 from autocompress.search.state import SearchState
 from autocompress.search.stems.sparse_speed import settle_sparsity
 from autocompress.search.stems.stage import search_stems
-from autocompress.search.verify import Outcome, conclude, verify
+from autocompress.search.verify import Outcome, conclude, verify_early
 
-_EARLY_FINALISTS = 2
 # Sensitivities are measured again under another equalization while no more than this of the time is used.
 _RENEWAL_DEADLINE = 0.3
 
@@ -32,7 +31,7 @@ def run_search(state: SearchState) -> Outcome:
         settle_sparsity(state)
         stages.set_up_whole_model(state)
         explore.evaluate(state, seeding.propose_whole_model(state), "evaluate first candidates")
-        _verify_early(state)
+        verify_early(state)
         if not state.interrupted and not explore.out_of_allowance(state):
             stages.sense(state)
             in_time = state.settings.deterministic or not state.stopwatch.used(_RENEWAL_DEADLINE)
@@ -42,10 +41,10 @@ def run_search(state: SearchState) -> Outcome:
             if not explore.leaves_to_stems(state):
                 seeds = seeding.propose_ladder(state)[: affordable_trials(state)]
                 explore.evaluate(state, seeds, "evaluate seeds")
-                _verify_early(state)
+                verify_early(state)
                 explore.explore(state)
         search_stems(state)
-        _verify_early(state)
+        verify_early(state)
         polish(state)
     except KeyboardInterrupt:
         if state.scorer is None or not state.ledger.complete:
@@ -65,11 +64,3 @@ def _conclude(state: SearchState) -> Outcome:
         state.progress.notice("stopping: the best so far is verified and written; Ctrl-C again stops at once")
     state.stop_reason = state.stop_reason or explore.out_of_allowance(state) or "stopped by the user"
     return conclude(state)
-
-
-def _verify_early(state: SearchState) -> None:
-    """Verifies what seems to meet the target as soon as it does, so that a stop at any time has a result."""
-    for trial in explore.ranked(state)[:_EARLY_FINALISTS]:
-        if state.interrupted or state.first_met_s is not None or not explore.keeps_target(state, trial):
-            return
-        verify(state, trial)

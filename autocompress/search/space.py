@@ -11,6 +11,7 @@ from typing import Any
 from autocompress.calibration.ranges import ALGORITHMS
 from autocompress.errors import ConfigError, RecipeError
 from autocompress.passes.decompose import METHODS as DECOMPOSITIONS
+from autocompress.passes.downsample import METHODS as DOWNSAMPLINGS
 from autocompress.passes.equalize.step import EQUALIZATIONS
 from autocompress.passes.prune import CRITERIA
 from autocompress.passes.quantize import PRECISIONS
@@ -37,6 +38,7 @@ SCHEME_CHOICES: dict[str, tuple[object, ...]] = {
 NONE = "none"
 UNSTRUCTURED = "unstructured"
 STEP_CHOICES: dict[str, tuple[object, ...]] = {
+    "downsampling": (NONE, *DOWNSAMPLINGS),
     "decomposition": (NONE, *DECOMPOSITIONS),
     "pruning": (NONE, *CRITERIA),
     "sparsity": (NONE, *SPARSITIES),
@@ -60,6 +62,7 @@ class SearchSpace:
         per: "unit" (each unit has a precision of its own) or "model" (all units that can share one).
         proposals_per_build: how many proposals are scored by the predictors for each candidate that is built.
         screen: how many schemes are kept after screening by output damage.
+        downsampling: interpolations by which layers may read a smaller image; "none" first.
         decomposition: methods by which layers may become smaller ones; "none" first.
         pruning: criteria by which channels may go; "none" first.
         sparsity: criteria by which single weights may become zero; "none" first.
@@ -76,6 +79,7 @@ class SearchSpace:
     screen: int = 3
     equalization: tuple[str, ...] = ("none",)
     reconstruction: tuple[str, ...] = ("none",)
+    downsampling: tuple[str, ...] = ("none",)
     decomposition: tuple[str, ...] = ("none",)
     pruning: tuple[str, ...] = ("none",)
     sparsity: tuple[str, ...] = ("none",)
@@ -85,7 +89,8 @@ class SearchSpace:
     @property
     def structural(self) -> bool:
         """Whether the float model itself may become another one."""
-        return any(name != NONE for name in (*self.decomposition, *self.pruning, *self.sparsity))
+        steps = (*self.downsampling, *self.decomposition, *self.pruning, *self.sparsity)
+        return any(name != NONE for name in steps)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form."""

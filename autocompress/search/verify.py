@@ -13,6 +13,7 @@ from autocompress.search.state import SearchState
 from autocompress.search.trials import FAILED, Trial
 
 _MOST_FINALISTS = 6
+_EARLY_FINALISTS = 2
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,14 @@ def verify(state: SearchState, trial: Trial) -> bool:
         state.verified.append(trial)
         state.on_trial(trial)
     return meets(state, trial)
+
+
+def verify_early(state: SearchState) -> None:
+    """Verifies what seems to meet the target as soon as it does, so that a stop at any time has a result."""
+    for trial in ranked(state)[:_EARLY_FINALISTS]:
+        if state.interrupted or state.first_met_s is not None or not keeps_target(state, trial):
+            return
+        verify(state, trial)
 
 
 def meets(state: SearchState, trial: Trial) -> bool:

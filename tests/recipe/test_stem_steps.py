@@ -13,6 +13,7 @@ import pytest
 from autocompress.errors import RecipeError
 from autocompress.graph.model import model_bytes, save_model
 from autocompress.passes.decompose import DecomposeConfig
+from autocompress.passes.downsample import DownsampleConfig
 from autocompress.passes.equalize.step import EqualizeConfig
 from autocompress.passes.prune import PruneConfig
 from autocompress.passes.quantize import QuantizeConfig
@@ -73,6 +74,7 @@ def test_a_combined_recipe_gives_the_same_bytes_without_torch_and_data(
 ) -> None:
     world = World(tmp_path)
     recipe = replace(world.stem(), quantize=QuantizeConfig(), equalize=EqualizeConfig("cross_layer"))
+    recipe = replace(recipe, downsample=DownsampleConfig(6, 6))
     frozen = world.freezer.freeze(recipe)
     made = world.study.builder.build(frozen)
     write_recipe(frozen, tmp_path / "recipe.json")
@@ -83,7 +85,7 @@ def test_a_combined_recipe_gives_the_same_bytes_without_torch_and_data(
     again = apply_recipe(read, onnx.load(tmp_path / "model.onnx"))
     assert model_bytes(again) == model_bytes(made)
     steps = [row["step"] for row in recipe.to_steps()]
-    assert steps == ["fold", "decompose", "prune", "sparsify", "recover", "equalize", "quantize"]
+    assert steps == ["fold", "downsample", "decompose", "prune", "sparsify", "recover", "equalize", "quantize"]
 
 
 def test_the_stem_is_what_comes_before_quantization(tmp_path: Path) -> None:

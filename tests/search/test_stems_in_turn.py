@@ -33,7 +33,9 @@ def base_of_zeros(
         for recipe, drop, ms, size in trials
     ]
     state = SimpleNamespace(
-        settings=SimpleNamespace(space=SimpleNamespace(decomposition=(NONE,), pruning=(NONE,), sparsity=("wanda",))),
+        settings=SimpleNamespace(
+            space=SimpleNamespace(downsampling=(NONE,), decomposition=(NONE,), pruning=(NONE,), sparsity=("wanda",))
+        ),
         limits=limits,
         ledger=SimpleNamespace(complete=complete),
         latency_ms=lambda trial: trial.latency_ms,

@@ -1,4 +1,4 @@
-"""Stems of every kind that the space has: fewer channels and ranks first, then zeros in what is left."""
+"""Stems of every kind that the space has: smaller images, then fewer channels and ranks, then zeros in what is left."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from autocompress.recipe.recipe import Recipe
 from autocompress.search.space import NONE
 from autocompress.search.state import SearchState
 from autocompress.search.stem import StemState
+from autocompress.search.stems.downsampling import propose_resolutions, survey_resolutions
 from autocompress.search.stems.proposing import propose_stems
 from autocompress.search.stems.sparse_proposing import propose_sparse_stems
 from autocompress.search.stems.survey import survey
@@ -20,8 +21,10 @@ def propose_in_turn(state: SearchState, opened: Sequence[StemState]) -> Iterator
         state: of the search.
         opened: stems of these recipes so far; grows meanwhile.
     """
+    resolutions = survey_resolutions(state)
+    yield from propose_resolutions(state, resolutions)
     if makes_smaller_layers(state):
-        yield from propose_stems(state, survey(state))
+        yield from propose_stems(state, survey(state), resolutions)
     if any(name != NONE for name in state.settings.space.sparsity):
         yield from propose_sparse_stems(state, _base_of_zeros(state, opened))
 

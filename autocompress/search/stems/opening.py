@@ -65,6 +65,8 @@ def set_up(state: SearchState, stem: StemState) -> None:
 def described(recipe: Recipe) -> str:
     """A stem in words."""
     parts = []
+    if recipe.downsample is not None:
+        parts.append(f"an image of {recipe.downsample.height} x {recipe.downsample.width} pixels")
     if recipe.decompose is not None:
         parts.append(f"{len(recipe.decompose.layers)} layers decomposed")
     if recipe.prune is not None and recipe.prune.branches:

@@ -8,12 +8,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from autocompress.errors import CandidateFailed
+from autocompress.passes.downsample import DownsampleConfig
 from autocompress.passes.recover import RecoverConfig
 from autocompress.recipe.recipe import Recipe
 from autocompress.search.space import NONE
 from autocompress.search.state import SearchState
 from autocompress.search.stems import tasks
-from autocompress.search.stems.ladder import least_damaging, most_ms
+from autocompress.search.stems.downsampling import Resolution
+from autocompress.search.stems.ladder import cost, least_damaging, most_ms
 from autocompress.search.stems.options import Option, stem_of
 from autocompress.search.stems.reference import reference_ms
 from autocompress.search.stems.spare_speed import is_too_fast, milder_share
@@ -28,6 +30,10 @@ _ROUNDS = 4
 _CLOSE = 0.02
 _NEARLY = 0.999
 _SAMPLES = 16
+_MOST_RESOLUTIONS = 3
+
+Choice = tuple[DownsampleConfig | None, tuple[Option, ...]]
+"""A size of the image (None: its own), and what happens to layers."""
 
 
 @dataclass(frozen=True)
@@ -43,16 +49,21 @@ class Priced:
     latency_ms: float
 
 
-def propose_stems(state: SearchState, landscape: Landscape) -> Iterator[Recipe]:
+def propose_stems(state: SearchState, landscape: Landscape, resolutions: Sequence[Resolution] = ()) -> Iterator[Recipe]:
     """Stems with closed-form recovery, mild ones first; each is worked out when it is asked for.
 
     Where one turns out to be faster than asked by more than noise, a milder one follows it, once.
+
+    Args:
+        state: of the search.
+        landscape: what layers may lose.
+        resolutions: at which the image may be read besides.
     """
     seen: set[str] = set()
     milder_tried = False
     criteria = [name for name in state.settings.space.pruning if name != NONE] or [first_criterion(state)]
     for share in wanted_shares(state):
-        stem = _proposed(state, landscape, share, criteria)
+        stem = _proposed(state, landscape, share, criteria, resolutions)
         if stem is None or stem.hash in seen:
             continue
         if stem.prune is not None:
@@ -63,7 +74,7 @@ def propose_stems(state: SearchState, landscape: Landscape) -> Iterator[Recipe]:
         if not milder_tried and is_too_fast(state, recipe):
             milder_tried = True
             milder = milder_share(state, recipe, share)
-            stem = None if milder is None else _proposed(state, landscape, milder, criteria)
+            stem = None if milder is None else _proposed(state, landscape, milder, criteria, resolutions)
             if stem is not None and stem.hash not in seen:
                 seen.add(stem.hash)
                 yield _recovered(state, stem)
@@ -71,12 +82,41 @@ def propose_stems(state: SearchState, landscape: Landscape) -> Iterator[Recipe]:
                 return
 
 
-def _proposed(state: SearchState, landscape: Landscape, share: float, criteria: Sequence[str]) -> Recipe | None:
+def _proposed(
+    state: SearchState,
+    landscape: Landscape,
+    share: float,
+    criteria: Sequence[str],
+    resolutions: Sequence[Resolution],
+) -> Recipe | None:
     """The least damaged stem whose quantized form takes a share of the quantized original's time, if any."""
     found = [_priced_to(state, landscape, family, share) for family in _families(landscape.options)]
-    within = [priced for priced in found if priced.latency_ms <= share * landscape.full_ms * (1 + 2 * _CLOSE)]
+    within = [priced for priced in found if _is_within(priced, landscape, share)]
     chosen = within or sorted(found, key=lambda priced: priced.latency_ms)[:1]
-    return _least_damaged(state, [priced.options for priced in chosen if priced.options], criteria)
+    choices: list[Choice] = [(None, priced.options) for priced in chosen if priced.options]
+    return _least_damaged(state, choices + _at_lower_resolution(state, landscape, share, resolutions), criteria)
+
+
+def _is_within(priced: Priced, landscape: Landscape, share: float) -> bool:
+    return priced.latency_ms <= share * landscape.full_ms * (1 + 2 * _CLOSE)
+
+
+def _at_lower_resolution(
+    state: SearchState, landscape: Landscape, share: float, resolutions: Sequence[Resolution]
+) -> list[Choice]:
+    """The best choice of options together with a smaller image that alone would not save enough.
+
+    Every operator gets faster about as the whole does, so that options save at any resolution the same part of it.
+    """
+    found: list[tuple[float, Choice]] = []
+    milder = sorted((r for r in resolutions if r.share > share), key=lambda r: r.share)
+    for resolution in milder[:: -(-len(milder) // _MOST_RESOLUTIONS)] if milder else []:
+        left = share / resolution.share
+        priced = _priced_to(state, landscape, landscape.options, left)
+        if priced.options and _is_within(priced, landscape, left):
+            expected = cost(resolution.damage) + sum(cost(option.damage) for option in priced.options)
+            found.append((expected, (resolution.config, priced.options)))
+    return [min(found, key=lambda pair: pair[0])[1]] if found else []
 
 
 def _recovered(state: SearchState, stem: Recipe) -> Recipe:
@@ -128,9 +168,12 @@ def _priced_to(state: SearchState, landscape: Landscape, options: Sequence[Optio
     return best
 
 
-def _least_damaged(state: SearchState, choices: Sequence[Sequence[Option]], criteria: Sequence[str]) -> Recipe | None:
+def _least_damaged(state: SearchState, choices: Sequence[Choice], criteria: Sequence[str]) -> Recipe | None:
     """Of several choices under every criterion the stem whose output is nearest to the original's."""
-    stems = {stem.hash: stem for chosen in choices for stem in (stem_of(chosen, name) for name in criteria)}
+    stems: dict[str, Recipe] = {}
+    for size, options in choices:
+        for stem in (replace(stem_of(options, name), downsample=size) for name in criteria):
+            stems[stem.hash] = stem
     if len(stems) <= 1:
         return next(iter(stems.values()), None)
     damages = {}

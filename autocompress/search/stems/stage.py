@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from autocompress.errors import CandidateFailed
 from autocompress.recipe.recipe import Recipe
 from autocompress.search import explore
@@ -16,6 +18,7 @@ from autocompress.search.stems.spare_speed import is_too_fast
 from autocompress.search.stems.training import plan_training, trained_forms
 from autocompress.search.stems.usable import leave_out_unusable
 from autocompress.search.trials import Trial
+from autocompress.search.verify import verify_early
 
 _MOST_TRAINED = 2
 # A drop of more than so many times the limit is not brought below it by training.
@@ -51,9 +54,11 @@ def _search(state: SearchState) -> None:
         if stem is not None:
             search_round(state, stem)
             opened.append(stem)
+            if not state.settings.deterministic:
+                verify_early(state)
         if state.interrupted:
             return
-        if state.settings.recovery != "none" and _are_enough(state, opened):
+        if _are_enough(state, opened):
             break  # what is stronger loses more, and time is better spent on training
     if not opened:
         if makes_smaller_layers(state):
@@ -75,7 +80,7 @@ def _reopen(state: SearchState) -> None:
 
 def _train(state: SearchState, opened: list[StemState]) -> list[StemState]:
     """Distils the most promising stems, each in its share of the time left."""
-    if state.settings.recovery not in ("light", "full"):
+    if state.settings.recovery not in ("light", "full") or _any_met(state, opened):
         return []
     trained: list[StemState] = []
     chosen = _worth_training(state, opened)
@@ -133,10 +138,21 @@ def _excess(state: SearchState, trial: Trial) -> float:
 
 
 def _are_enough(state: SearchState, opened: list[StemState]) -> bool:
-    """Whether a stem has the speed that was asked for, and none that is milder could have it."""
-    if not any(_is_fast_enough(state, stem) for stem in opened):
+    """Whether the target is met, or a stem of smaller layers is fast enough and none that is milder could be."""
+    if _any_met(state, opened):
+        return True
+    smaller = [stem for stem in opened if replace(stem.recipe, downsample=None, recover=None) != Recipe()]
+    if state.settings.recovery == "none" or not any(_is_fast_enough(state, stem) for stem in smaller):
         return False
-    return len(opened) > 1 or not is_too_fast(state, opened[0].recipe)
+    return len(smaller) > 1 or not is_too_fast(state, smaller[0].recipe)
+
+
+def _any_met(state: SearchState, opened: list[StemState]) -> bool:
+    """Whether smaller layers need neither be stronger nor trained."""
+    if not state.limits.has_target:
+        return False
+    verified = state.first_met_s is not None and not state.settings.deterministic
+    return verified or any(_met(state, stem.recipe) for stem in opened)
 
 
 def _is_fast_enough(state: SearchState, stem: StemState) -> bool:

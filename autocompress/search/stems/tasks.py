@@ -17,6 +17,7 @@ from autocompress.graph.model import model_bytes
 from autocompress.passes.decompose import DecomposePayload, candidate_ranks, decomposable_layers, decompose
 from autocompress.passes.decompose import resolve as resolve_factors
 from autocompress.passes.decompose.methods import METHODS
+from autocompress.passes.downsample import DownsampleConfig, downsample, find_image, smaller_sizes
 from autocompress.passes.prune import (
     BATCH_NORM_SCALE,
     CRITERIA,
@@ -104,6 +105,21 @@ def places(methods: Sequence[str], with_channels: bool) -> list[Place]:
     return [place for place in found if place.choices]
 
 
+def image_sizes() -> list[DownsampleConfig] | str:
+    """Sizes of a smaller image inside the original, from large to small, or why there are none."""
+    image = find_image(bench().builder.prepared)
+    if isinstance(image, str):
+        return image
+    sizes = smaller_sizes(image)
+    if not sizes:
+        return f"its image has only {image.height} x {image.width} pixels"
+    try:
+        downsample(bench().builder.prepared, sizes[-1])
+    except RecipeError as error:
+        return str(error).removeprefix("downsample step: ").removesuffix("; leave the step out")
+    return sizes
+
+
 def groups_with_scale() -> tuple[int, int]:
     """How many groups of channels have a batch normalization whose scales can be read, and how many there are."""
     tools = bench()
@@ -120,7 +136,7 @@ def look(stem: Recipe, config: QuantizeConfig | None, samples: int) -> Look:
     """Prices a stem's quantized form and measures the float damage, without learning more than a criterion needs.
 
     Args:
-        stem: prune and decompose count.
+        stem: downsample, decompose and prune count.
         config: how to quantize; None prices nothing.
         samples: of the search part, for the damage; 0 measures none.
 
@@ -195,6 +211,8 @@ def expected_recovery_s(stem: Recipe, hurried: bool) -> float:
 def _changed(tools: Workbench, stem: Recipe, *, exact: bool) -> onnx.ModelProto:
     """The stem's model; where only shapes count, any channels stay and factors are those of the weights alone."""
     model = tools.builder.prepared
+    if stem.downsample is not None:
+        model = downsample(model, stem.downsample)
     if stem.decompose is not None:
         config = stem.decompose if exact else replace(stem.decompose, whitened=False)
         payload: DecomposePayload = resolve_factors(model, config, tools.samples.batches)
