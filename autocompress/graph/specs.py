@@ -39,10 +39,11 @@ def output_specs(model: ModelProto) -> tuple[TensorSpec, ...]:
 
 
 def dimension(dim: TensorShapeProto.Dimension) -> Size:
-    """A declared size: an int, a symbol, or None; exporters also write -1 and 0 for "dynamic"."""
+    """A declared size: an int, a symbol, or None; exporters also write -1, 0 and, for any size, "?"."""
     if dim.HasField("dim_value"):
         return int(dim.dim_value) if dim.dim_value > 0 else None
-    return str(dim.dim_param) or None
+    symbol = str(dim.dim_param)
+    return symbol if any(map(str.isalpha, symbol)) else None
 
 
 def _spec(value: ValueInfoProto) -> TensorSpec:

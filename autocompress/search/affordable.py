@@ -9,7 +9,9 @@ _SHARE = 0.1
 _EARLY = ("baseline", "calibrate", "profile")
 # Exploration ends when so much of the time is used; before reconstruction, of what measuring has left.
 _UNTIL_VERIFICATION, _BEFORE_POLISH = 0.8, 0.5
-_UNTIL_STEMS, _UNTIL_END_OF_STEMS = 0.3, 0.75
+# The original has the first part of what measuring left; more as long as nothing of it keeps the accuracy limit,
+# because stems take their precisions from what does.
+_BEFORE_STEMS, _BEFORE_STEMS_OF_NOTHING, _UNTIL_END_OF_STEMS = 0.3, 0.55, 0.75
 _FEWEST_TRIALS = 2
 
 
@@ -40,12 +42,23 @@ def exploring_until(state: SearchState) -> float:
     """The share of the time after which exploration ends: earlier where stems or reconstruction are to follow."""
     space = state.settings.space
     if space.structural:
-        return _UNTIL_STEMS if stems_follow(state) else _UNTIL_END_OF_STEMS
+        if not stems_follow(state):
+            return _UNTIL_END_OF_STEMS
+        share = _BEFORE_STEMS if _keeps_accuracy(state) else _BEFORE_STEMS_OF_NOTHING
+        return min(_of_what_is_left(state, share), _UNTIL_END_OF_STEMS)
     if all(name == NONE for name in space.reconstruction):
         return _UNTIL_VERIFICATION
-    # Of a slow model much of the time is gone before anything can be searched.
+    return min(_of_what_is_left(state, _BEFORE_POLISH), _UNTIL_VERIFICATION)
+
+
+def _of_what_is_left(state: SearchState, share: float) -> float:
+    """A share of the time that measuring left: of a slow model much is gone before anything can be searched."""
     early = early_share(state)
-    return min(early + _BEFORE_POLISH * (1.0 - early), _UNTIL_VERIFICATION)
+    return early + share * (1.0 - early)
+
+
+def _keeps_accuracy(state: SearchState) -> bool:
+    return any(trial.evaluated.drop.drop <= state.limits.accuracy_drop for trial in state.own_trials)
 
 
 def stems_follow(state: SearchState) -> bool:

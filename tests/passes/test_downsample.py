@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from autocompress.errors import RecipeError
-from autocompress.passes.downsample import DownsampleConfig, Image, downsample, find_image, smaller_sizes
+from autocompress.passes.downsample import DownsampleConfig, Image, downsample, find_image, smaller_sizes, stretch
 
 sys.path.append(str(Path(__file__).parent))
 from layer_graphs import LayerGraph, run
@@ -178,7 +178,6 @@ def sound() -> onnx.ModelProto:
         (two_cameras(), "first convolutions read different tensors"),
         (no_convolution(), "no convolution reads an image"),
         (sound(), "is no image"),
-        (network(size="s"), "is not fixed"),
     ],
 )
 def test_models_without_one_image_of_known_size_are_named(model: onnx.ModelProto, reason: str) -> None:
@@ -186,6 +185,18 @@ def test_models_without_one_image_of_known_size_are_named(model: onnx.ModelProto
     assert isinstance(found, str) and reason in found
     with pytest.raises(RecipeError, match=reason):
         downsample(model, DownsampleConfig(8, 8))
+
+
+def test_models_of_any_size_make_every_image_smaller_by_the_same_factor() -> None:
+    model = network(size="s")
+    assert find_image(model) == Image("image", None, None)
+    smaller = downsample(model, DownsampleConfig(18, 12, 24, 24))
+    for size in (24, 48):
+        found = run(smaller, {"image": images(height=size, width=size)})
+        wanted = run(model, {"image": interpolated(images(height=size, width=size), size * 3 // 4, size // 2)})
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+    with pytest.raises(RecipeError, match="is not fixed; give full_height and full_width"):
+        downsample(model, DownsampleConfig(18, 12))
 
 
 def test_a_larger_image_is_refused() -> None:
@@ -218,14 +229,20 @@ def test_malformed_sizes_are_refused(row: dict[str, object], complaint: str) -> 
     ],
 )
 def test_sizes_keep_the_proportions_or_shorten_one_side(height: int, width: int, kept: list[tuple[int, int]]) -> None:
-    found = [(size.height, size.width) for size in smaller_sizes(Image("x", height, width))]
+    found = smaller_sizes(height, width)
     assert found[: len(kept)] == kept
-    alone = found[len(kept) :]
-    assert all((h == height) != (w == width) for h, w in alone)
-    assert {h for h, _ in kept} <= {h for h, _ in alone} or height > width
-    assert {w for _, w in kept} <= {w for _, w in alone} or height <= width
-    assert len(found) == len(set(found))
+    assert len(found) == len(set(found)) and (height, width) not in found
+    assert all(h <= height and w <= width for h, w in found)
+    shapes = [stretch(size, (height, width)) for size in found]
+    assert max(shapes[: len(kept)]) < 0.25 and max(shapes) < np.log(2) + 1e-9
+    assert {(h, width) for h, _ in kept} <= set(found) or height > width
+    assert {(height, w) for _, w in kept} <= set(found) or height <= width
+
+
+def test_how_far_proportions_change() -> None:
+    assert stretch((24, 24), (32, 32)) == 0
+    assert stretch((16, 32), (32, 32)) == stretch((32, 16), (32, 32)) == pytest.approx(np.log(2))
 
 
 def test_tiny_images_have_no_smaller_size() -> None:
-    assert smaller_sizes(Image("x", 2, 2)) == []
+    assert smaller_sizes(2, 2) == []

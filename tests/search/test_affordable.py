@@ -26,6 +26,7 @@ def state(
     reconstruction: tuple[str, ...] = ("none", "adaround"),
     structural: bool = False,
     stems: int = 1,
+    drops: tuple[float, ...] = (0.001,),
 ) -> Any:
     seconds = dict.fromkeys(STAGES, 0.0) | {"baseline": early_s / 2, "calibrate": early_s / 4, "profile": early_s / 4}
     return SimpleNamespace(
@@ -37,6 +38,8 @@ def state(
         baseline=SimpleNamespace(run_s=run_s),
         stopwatch=SimpleNamespace(seconds=seconds | {"search": 1000.0}),
         stems=dict.fromkeys(range(stems)),
+        limits=SimpleNamespace(accuracy_drop=0.01),
+        own_trials=[SimpleNamespace(evaluated=SimpleNamespace(drop=SimpleNamespace(drop=drop))) for drop in drops],
     )
 
 
@@ -63,6 +66,14 @@ def test_half_of_what_measuring_left_is_searched_in() -> None:
 def test_without_reconstruction_exploration_goes_on_until_verification() -> None:
     assert exploring_until(state(reconstruction=("none",))) == 0.8
     assert exploring_until(state(structural=True)) < exploring_until(state(structural=True, stems=2)) < 0.8
+
+
+def test_before_smaller_models_the_original_has_longer_while_nothing_keeps_the_accuracy_limit() -> None:
+    assert exploring_until(state(structural=True)) == pytest.approx(0.3)
+    assert exploring_until(state(structural=True, early_s=100.0)) == pytest.approx(0.65)
+    for drops in ((), (0.2, 0.3)):
+        assert exploring_until(state(structural=True, drops=drops)) == pytest.approx(0.55)
+        assert exploring_until(state(structural=True, drops=drops, early_s=150.0)) == pytest.approx(0.75)
 
 
 def evaluated(seconds: float) -> Any:

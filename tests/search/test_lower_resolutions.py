@@ -7,6 +7,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pytest
 
 from autocompress.errors import CandidateFailed
@@ -15,9 +16,10 @@ from autocompress.recipe.recipe import Recipe
 from autocompress.search.budget import Budget
 from autocompress.search.space import NONE
 from autocompress.search.state import SearchState
-from autocompress.search.stems import downsampling, tasks
-from autocompress.search.stems.downsampling import Resolution, propose_resolutions, survey_resolutions
-from autocompress.search.stems.tasks import Look
+from autocompress.search.stems import downsampling, resolutions, tasks
+from autocompress.search.stems.downsampling import propose_resolutions
+from autocompress.search.stems.resolutions import Resolution, survey_resolutions
+from autocompress.search.stems.tasks import ImageSizes, Look
 
 FULL_MS = 4.0
 
@@ -35,7 +37,10 @@ class Search:
 
     def __init__(self, latency_ms: float | None = None, size_bytes: float | None = None) -> None:
         self.limits = Budget(accuracy_drop=0.01, latency_ms=latency_ms, size_bytes=size_bytes, speedup=None)
-        self.settings = SimpleNamespace(space=SimpleNamespace(downsampling=(NONE, "linear")))
+        self.settings = SimpleNamespace(
+            space=SimpleNamespace(downsampling=(NONE, "linear")), workers=0, deterministic=False, timeout_s=None
+        )
+        self.interrupted = False
         self.ledger = SimpleNamespace(complete=[])
         self.notices: list[str] = []
         self.notice = self.notices.append
@@ -44,7 +49,7 @@ class Search:
         self.estimator = SimpleNamespace(estimate=lambda ops: SimpleNamespace(latency_ms=ops[0]))
         self.executor = self
         self.looks: dict[Recipe, Look | CandidateFailed] = {}
-        self.sizes: list[DownsampleConfig] | str = []
+        self.sizes: ImageSizes | str = ""
 
     def latency_ms(self, trial: Any) -> float:
         return float(trial.latency_ms)
@@ -70,8 +75,8 @@ class Search:
 @pytest.fixture(autouse=True)
 def reference(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(downsampling, "reference_ms", lambda _: FULL_MS)
-    monkeypatch.setattr(downsampling, "reference_config", lambda _: None)
-    monkeypatch.setattr(downsampling, "damage_samples", lambda *_: 4)
+    monkeypatch.setattr(resolutions, "reference_config", lambda _: None)
+    monkeypatch.setattr(resolutions, "damage_samples", lambda *_: 4)
 
 
 def surveyed(search: Search) -> list[Resolution]:
@@ -92,13 +97,31 @@ def look(latency_ms: float, damage: float) -> Look:
 
 def test_sizes_that_are_neither_faster_nor_nearer_are_left_out() -> None:
     search = Search(latency_ms=2.0)
-    search.sizes = [size(p) for p in (30, 28, 26, 24, 22, 20)]
+    search.sizes = ImageSizes((32, 32), [size(p) for p in (30, 28, 26, 24, 22, 20)])
     search.looks = {Recipe(): look(4.0, 0.0)}
     rows = {30: (3.6, 0.3), 28: (3.2, 0.2), 26: (2.8, float("inf")), 24: (2.4, 0.4), 20: (2.38, 0.5)}
     search.looks |= {Recipe(downsample=size(p)): look(*row) for p, row in rows.items()}
     search.looks[Recipe(downsample=size(22))] = CandidateFailed("no")
     found = surveyed(search)
     assert [(r.config.height, r.share, r.damage) for r in found] == [(28, 0.8, 0.2), (24, 0.6, 0.4)]
+
+
+def test_changed_proportions_count_more_than_their_error() -> None:
+    search = Search(latency_ms=2.0)
+    search.sizes = ImageSizes((32, 32), [DownsampleConfig(24, 24), DownsampleConfig(18, 32), DownsampleConfig(28, 30)])
+    search.looks = {Recipe(): look(4.0, 0.0)}
+    rows = zip(search.sizes.smaller, ((2.4, 0.3), (2.3, 0.25), (3.2, 0.2)), strict=True)
+    search.looks |= {Recipe(downsample=config): look(*row) for config, row in rows}
+    assert [r.config.height for r in surveyed(search)] == [28, 24, 18]
+    assert surveyed(search)[2].damage == pytest.approx(0.25 * (1 + 4 * np.log(32 / 18) ** 2))
+
+
+def test_sizes_are_looked_at_as_long_as_there_is_time() -> None:
+    search = Search(latency_ms=2.0)
+    search.settings.timeout_s = 1e-9
+    search.sizes = ImageSizes((32, 32), [size(28), size(24)])
+    search.looks = {Recipe(): look(4.0, 0.0), Recipe(downsample=size(28)): look(3.2, 0.2)}
+    assert [r.config for r in surveyed(search)] == [size(28)]
 
 
 def test_why_there_is_no_smaller_image_is_said() -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from autocompress.passes.downsample.apply import DownsamplePayload, downsample
 from autocompress.passes.downsample.config import DownsampleConfig
 from autocompress.passes.downsample.image import Image, find_image
-from autocompress.passes.downsample.sizes import smaller_sizes
+from autocompress.passes.downsample.sizes import smaller_sizes, stretch
 
 LINEAR = "linear"
 METHODS = (LINEAR,)
@@ -28,4 +28,5 @@ __all__ = [
     "downsample",
     "find_image",
     "smaller_sizes",
+    "stretch",
 ]

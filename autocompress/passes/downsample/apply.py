@@ -37,37 +37,48 @@ def downsample(model: ModelProto, config: DownsampleConfig) -> ModelProto:
     found = find_image(model)
     if isinstance(found, str):
         raise RecipeError(f"downsample step: {found}; leave the step out")
-    if config.height > found.height or config.width > found.width:
+    full = _full_size(found, config)
+    if config.height > full[0] or config.width > full[1]:
         raise RecipeError(
-            f"downsample step: the image {found.name!r} has {found.height} x {found.width} pixels, fewer than "
+            f"downsample step: the image {found.name!r} has {full[0]} x {full[1]} pixels, fewer than "
             f"{config.height} x {config.width}; give a smaller size"
         )
     smaller = copy_model(model)
     drop_annotations(smaller)
     make_global(smaller)
-    _insert(smaller, found, config)
+    factors = [_factor(*sides) for sides in zip(full, (config.height, config.width), strict=True)]
+    _insert(smaller, found.name, factors)
     _check_outputs(model, smaller)
     return smaller
 
 
-def _insert(model: ModelProto, image: Image, config: DownsampleConfig) -> None:
+def _full_size(image: Image, config: DownsampleConfig) -> tuple[int, int]:
+    """Height and width of what comes in: as the model declares them, else as the configuration says."""
+    height, width = image.height or config.full_height, image.width or config.full_width
+    if not height or not width:
+        raise RecipeError(
+            f"downsample step: the size of its image ({image.name!r}) is not fixed; give full_height and full_width"
+        )
+    return height, width
+
+
+def _insert(model: ModelProto, image: str, factors: list[float]) -> None:
     """The interpolation, right behind what computes the image; every reader of the image reads the smaller one."""
     taken = tensor_names(model)
-    result = free_name(f"{image.name}_downsampled", taken)
-    scales = free_name(f"{image.name}_downsample_scales", taken)
-    factors = [1.0, 1.0, _factor(image.height, config.height), _factor(image.width, config.width)]
-    model.graph.initializer.append(numpy_helper.from_array(np.array(factors, np.float32), scales))
-    rename_reads(model.graph.node, {image.name: result})
-    name = free_name(f"downsample_{image.name}", {node.name for node in model.graph.node})
+    result = free_name(f"{image}_downsampled", taken)
+    scales = free_name(f"{image}_downsample_scales", taken)
+    model.graph.initializer.append(numpy_helper.from_array(np.array([1.0, 1.0, *factors], np.float32), scales))
+    rename_reads(model.graph.node, {image: result})
+    name = free_name(f"downsample_{image}", {node.name for node in model.graph.node})
     resize = helper.make_node(
         "Resize",
-        [image.name, "", scales],
+        [image, "", scales],
         [result],
         name=name,
         mode="linear",
         coordinate_transformation_mode="half_pixel",
     )
-    model.graph.node.insert(_place(model, image.name), resize)
+    model.graph.node.insert(_place(model, image), resize)
 
 
 def _place(model: ModelProto, name: str) -> int:

@@ -19,13 +19,13 @@ class Image:
 
     Attributes:
         name: of the tensor, of shape (samples, channels, height, width).
-        height: in pixels.
-        width: in pixels.
+        height: in pixels; None where the model takes images of any size.
+        width: the same.
     """
 
     name: str
-    height: int
-    width: int
+    height: int | None
+    width: int | None
 
 
 def find_image(model: ModelProto) -> Image | str:
@@ -45,9 +45,7 @@ def find_image(model: ModelProto) -> Image | str:
     if len(sizes) != _IMAGE_DIMENSIONS:
         return f"what its first convolution reads ({name!r}) is no image"
     height, width = sizes[2:]
-    if not isinstance(height, int) or not isinstance(width, int):
-        return f"the size of its image ({name!r}) is not fixed"
-    return Image(name, height, width)
+    return Image(name, height if isinstance(height, int) else None, width if isinstance(width, int) else None)
 
 
 def _first_convolutions(model: ModelProto) -> list[NodeProto]:

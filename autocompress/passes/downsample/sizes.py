@@ -2,34 +2,43 @@
 
 from __future__ import annotations
 
-from autocompress.passes.downsample.config import DownsampleConfig
-from autocompress.passes.downsample.image import Image
+import math
 
 _LEAST = 0.5  # of a side: a quarter of the time is left, and what a network has learnt hardly applies
 _STEPS = 16  # that a side is cut into, at most
 
 
-def smaller_sizes(image: Image) -> list[DownsampleConfig]:
-    """Sizes that keep the proportions, from large to small, then those in which one side alone is shorter.
+def smaller_sizes(height: int, width: int) -> list[tuple[int, int]]:
+    """Sizes that keep the proportions, then those that nearly do, then those in which one side alone is shorter.
 
-    Networks halve their maps several times, so sides are multiples of a power of two.  Pictures mostly want their
-    proportions kept; spectrograms have two sides that mean different things.
+    Networks halve their maps several times, so sides are multiples of a power of two.  Pictures want their proportions
+    kept; spectrograms have two sides that mean different things.
 
     Args:
-        image: at its full size.
+        height: of the image at its full size.
+        width: the same.
     """
-    heights, widths = _shorter(image.height), _shorter(image.width)
-    step = min(_step(image.height), _step(image.width))
-    found: dict[DownsampleConfig, None] = {}
-    if image.height <= image.width:
-        for height in heights:
-            found[DownsampleConfig(height, _nearest(step, image.width * height / image.height, image.width))] = None
+    heights, widths = _shorter(height), _shorter(width)
+    step = min(_step(height), _step(width))
+    if height <= width:
+        kept = [(side, _nearest(step, width * side / height, width)) for side in heights]
     else:
-        for width in widths:
-            found[DownsampleConfig(_nearest(step, image.height * width / image.width, image.height), width)] = None
-    found.update({DownsampleConfig(height, image.width): None for height in heights})
-    found.update({DownsampleConfig(image.height, width): None for width in widths})
-    return list(found)
+        kept = [(_nearest(step, height * side / width, height), side) for side in widths]
+    longer = [
+        pair for h, w in kept for pair in ((min(h + _step(height), height), w), (h, min(w + _step(width), width)))
+    ]
+    alone = [*((side, width) for side in heights), *((height, side) for side in widths)]
+    return [size for size in dict.fromkeys([*kept, *longer, *alone]) if size != (height, width)]
+
+
+def stretch(size: tuple[int, int], full: tuple[int, int]) -> float:
+    """How far the proportions of an image are changed: the absolute logarithm of the factor between its sides.
+
+    Args:
+        size: height and width of the smaller image.
+        full: of the original.
+    """
+    return abs(math.log(size[0] * full[1] / (size[1] * full[0])))
 
 
 def _shorter(side: int) -> list[int]:

@@ -8,8 +8,9 @@ from autocompress.recipe.recipe import Recipe
 from autocompress.search.space import NONE
 from autocompress.search.state import SearchState
 from autocompress.search.stem import StemState
-from autocompress.search.stems.downsampling import propose_resolutions, survey_resolutions
+from autocompress.search.stems.downsampling import propose_resolutions
 from autocompress.search.stems.proposing import propose_stems
+from autocompress.search.stems.resolutions import survey_resolutions
 from autocompress.search.stems.sparse_proposing import propose_sparse_stems
 from autocompress.search.stems.survey import survey
 

@@ -68,16 +68,21 @@ def described(recipe: Recipe) -> str:
     if recipe.downsample is not None:
         parts.append(f"an image of {recipe.downsample.height} x {recipe.downsample.width} pixels")
     if recipe.decompose is not None:
-        parts.append(f"{len(recipe.decompose.layers)} layers decomposed")
+        parts.append(f"{_plural(len(recipe.decompose.layers), 'layer')} decomposed")
     if recipe.prune is not None and recipe.prune.branches:
-        parts.append(f"{len(recipe.prune.branches)} residual branches left out")
+        parts.append(f"{_plural(len(recipe.prune.branches), 'residual branch')} left out")
     if recipe.prune is not None and recipe.prune.ratios:
-        parts.append(f"{len(recipe.prune.ratios)} groups of channels pruned")
+        parts.append(f"{_plural(len(recipe.prune.ratios), 'group')} of channels pruned")
     if recipe.sparsify is not None:
-        parts.append(f"{len(recipe.sparsify.layers)} layers sparse")
+        parts.append(f"{_plural(len(recipe.sparsify.layers), 'layer')} sparse")
     if recipe.recover is not None and recipe.recover.trains:
         parts.append(f"recovered ({recipe.recover.level})")
     return f"the model with {' and '.join(parts)}"
+
+
+def _plural(count: int, noun: str) -> str:
+    ending = "" if count == 1 else "es" if noun.endswith("ch") else "s"
+    return f"{count} {noun}{ending}"
 
 
 def _builder(state: SearchState, path: str) -> CandidateBuilder:

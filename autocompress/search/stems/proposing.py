@@ -14,10 +14,10 @@ from autocompress.recipe.recipe import Recipe
 from autocompress.search.space import NONE
 from autocompress.search.state import SearchState
 from autocompress.search.stems import tasks
-from autocompress.search.stems.downsampling import Resolution
 from autocompress.search.stems.ladder import cost, least_damaging, most_ms
 from autocompress.search.stems.options import Option, stem_of
 from autocompress.search.stems.reference import reference_ms
+from autocompress.search.stems.resolutions import Resolution
 from autocompress.search.stems.spare_speed import is_too_fast, milder_share
 from autocompress.search.stems.survey import Landscape, first_criterion, priced_ms
 

@@ -28,12 +28,13 @@ class OperatorShapes:
         self._signatures = list(signatures)
         self._slopes: list[dict[str, Numbers]] = [{} for _ in signatures]
 
-    def learn(self, group: str, removed: int, signatures: Sequence[OpSignature]) -> bool:
+    def learn(self, group: str, units: int, removed: int, signatures: Sequence[OpSignature]) -> bool:
         """Takes in a look at the model in which one group alone has lost units.
 
         Args:
             group: its name.
-            removed: number of units.
+            units: of the group at full width.
+            removed: number of units that are gone.
             signatures: of the operators then.
 
         Returns:
@@ -51,6 +52,9 @@ class OperatorShapes:
                 return False
             if any(differences):
                 found[position] = tuple(difference // removed for difference in differences)
+                # A blocked layout fills 24 channels up to 32: what falls from there to 16 is more than there ever was.
+                if any(size < slope * units for size, slope in zip(full, found[position], strict=True)):
+                    return False
         for position, slopes in found.items():
             self._slopes[position][group] = slopes
         return True

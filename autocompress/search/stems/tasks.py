@@ -14,6 +14,7 @@ from autocompress.errors import CandidateFailed, DataError, ModelError, RecipeEr
 from autocompress.files import write_bytes
 from autocompress.graph.channels import ChannelAnalysis, ChannelGroup, analyse_channels
 from autocompress.graph.model import model_bytes
+from autocompress.graph.shapes import fix_shapes
 from autocompress.passes.decompose import DecomposePayload, candidate_ranks, decomposable_layers, decompose
 from autocompress.passes.decompose import resolve as resolve_factors
 from autocompress.passes.decompose.methods import METHODS
@@ -105,19 +106,38 @@ def places(methods: Sequence[str], with_channels: bool) -> list[Place]:
     return [place for place in found if place.choices]
 
 
-def image_sizes() -> list[DownsampleConfig] | str:
-    """Sizes of a smaller image inside the original, from large to small, or why there are none."""
-    image = find_image(bench().builder.prepared)
-    if isinstance(image, str):
-        return image
-    sizes = smaller_sizes(image)
+@dataclass(frozen=True)
+class ImageSizes:
+    """At which sizes the original may read its image.
+
+    Attributes:
+        full: height and width of the image as it comes in.
+        smaller: what to look at, the most promising first.
+    """
+
+    full: tuple[int, int]
+    smaller: list[DownsampleConfig]
+
+
+def image_sizes() -> ImageSizes | str:
+    """Sizes of a smaller image inside the original, or one clause that says why there are none."""
+    tools = bench()
+    bound = fix_shapes(tools.builder.prepared, {name: array.shape for name, array in tools.timing_feeds.items()})
+    declared, image = find_image(tools.builder.prepared), find_image(bound)
+    if isinstance(declared, str) or isinstance(image, str):
+        return str(declared if isinstance(declared, str) else image)
+    if image.height is None or image.width is None:
+        return f"the size of its image ({image.name!r}) is not known"
+    full = image.height, image.width
+    sizes = smaller_sizes(*full)
     if not sizes:
         return f"its image has only {image.height} x {image.width} pixels"
     try:
-        downsample(bench().builder.prepared, sizes[-1])
+        downsample(bound, DownsampleConfig(*sizes[-1]))
     except RecipeError as error:
         return str(error).removeprefix("downsample step: ").removesuffix("; leave the step out")
-    return sizes
+    is_fixed = declared.height is not None and declared.width is not None
+    return ImageSizes(full, [DownsampleConfig(*size, *(0, 0) if is_fixed else full) for size in sizes])
 
 
 def groups_with_scale() -> tuple[int, int]:

@@ -51,7 +51,7 @@ def learn_widths(
             continue
         try:
             seen = [op.signature for op in future.result().ops]
-            follows = shapes.learn(option.place.name, option.removed, seen)
+            follows = shapes.learn(option.place.name, option.place.full, option.removed, seen)
         except CandidateFailed:
             follows = False
         told.append(replace(option.place, follows=follows))
