@@ -17,7 +17,7 @@ BOUNDARY_OPS = frozenset(
     {"QuantizeLinear", "DequantizeLinear", "Transpose", "ReorderInput", "ReorderOutput", "Reorder", "Convert"}
 )
 _DERIVED = ("_quantized", "_dequantized", "_quantize", "_dequantize", "_raw", "_matmul_integer", "_integer", "_cast",
-            "_rescale", "_scales", "_product", "_add_bias", "_dynamic_quantize")  # fmt: skip
+            "_rescale", "_scales", "_product", "_add_bias", "_dynamic_quantize", "_pad", "_padded")  # fmt: skip
 _WEIGHTED_KERNELS = ("Conv", "Gemm", "MatMul")
 
 

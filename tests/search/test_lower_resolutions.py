@@ -42,6 +42,7 @@ class Search:
         )
         self.interrupted = False
         self.ledger = SimpleNamespace(complete=[])
+        self.baseline_ms = 10.0
         self.notices: list[str] = []
         self.notice = self.notices.append
         self.stopwatch = SimpleNamespace(stage=lambda _: SimpleNamespace(__enter__=None, __exit__=None))
@@ -57,7 +58,8 @@ class Search:
     def measured(self, pixels: int, latency_ms: float, drop: float = 0.0) -> None:
         evaluated = SimpleNamespace(drop=SimpleNamespace(drop=drop))
         recipe = Recipe(downsample=size(pixels))
-        self.ledger.complete.append(SimpleNamespace(recipe=recipe, latency_ms=latency_ms, evaluated=evaluated))
+        trial = SimpleNamespace(recipe=recipe, latency_ms=latency_ms, evaluated=evaluated, verification=None)
+        self.ledger.complete.append(trial)
 
     def submit(self, task: Any, *given: Any) -> Future[Any]:
         answer: Future[Any] = Future()
@@ -167,6 +169,16 @@ def test_what_was_measured_leads_to_a_milder_size() -> None:
 
 def test_what_was_measured_leads_to_a_stronger_size() -> None:
     assert asked_for(Search(latency_ms=0.7 * FULL_MS), (0.73, WITHIN), (0.56, WITHIN), *MANY) == [26, 24]
+
+
+def test_a_verification_that_misses_the_target_by_little_leads_to_a_stronger_size() -> None:
+    search = Search(latency_ms=0.7 * FULL_MS)
+    recipes = propose_resolutions(cast(SearchState, search), SIZES)
+    assert next(recipes).downsample == size(26)
+    search.measured(26, 0.69 * FULL_MS, WITHIN)
+    measured = SimpleNamespace(speedup=SimpleNamespace(speedup=search.baseline_ms / (0.71 * FULL_MS)))
+    search.ledger.complete[-1].verification = measured
+    assert next(recipes).downsample == size(24)
 
 
 def test_where_the_size_loses_too_much_the_fastest_that_does_not_is_sought() -> None:

@@ -101,5 +101,10 @@ def _least_damaged(resolutions: Sequence[Resolution], share: float) -> Resolutio
 
 def _slower_than_priced(state: SearchState, resolution: Resolution, before: float) -> float:
     """How many times longer than priced the fastest candidate of a size takes; as before where none was measured."""
-    own = [state.latency_ms(trial) for trial in _measured(state, resolution)]
-    return min(own) / reference_ms(state) / resolution.share if own else before
+    own = _measured(state, resolution)
+    # What was verified was timed far longer.
+    verified = [
+        t.verification.speedup for t in own if t.verification is not None and t.verification.speedup is not None
+    ]
+    latencies_ms = [state.baseline_ms / found.speedup for found in verified] or [state.latency_ms(t) for t in own]
+    return min(latencies_ms) / reference_ms(state) / resolution.share if own else before
