@@ -4,13 +4,14 @@
 
 FOLDER is one of an evaluation set (see the README beside this file).  In every group of coupled channels of at most
 three layers (the inner channels of blocks, neurons, attention heads), those with the smallest norms leave the model.
-Recovery sees calibration samples, and where more are asked for those of the first third of the evaluation, without
-labels; scores are of the other two thirds, by plain ONNX Runtime.  Every recovery runs in a process of its own; its
-memory is compared with that of a process that only runs the original on the same samples.
+Recovery sees calibration samples, and where more are asked for a third of those of the evaluation, drawn at random and
+without labels; scores are of the other two thirds, by plain ONNX Runtime.  Every recovery runs in a process of its own;
+its memory is compared with that of a process that only runs the original on the same samples.
 
 Prints JSON: the curve of the score against unlabelled samples, and how three claims came out: the closed form takes
 seconds, light recovery at most ten minutes, and memory stays within three times that of plain inference plus the state
-of the optimizer.
+of the optimizer.  Libraries alone take much of both, and more for training than for inference; the factor of what the
+model and its samples take beyond them stands beside it.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ from typing import Any
 import numpy as np
 from evalset_inputs import Arrays, UserInputs, feeds, prepare, save_arrays
 from independent_check import Answers, paired_drop
-from recovery_worker import INFERENCE
+from recovery_worker import INFERENCE, INFERENCE_LIBRARIES, TRAINING_LIBRARIES
 from results import provenance
-from watched_process import Finished, run_watched
+from watched_process import run_watched
 
 from autocompress.graph.channels import analyse_channels
 from autocompress.graph.model import load_model, save_model
@@ -39,6 +40,7 @@ _MOST_LAYERS = 3  # of a group that is pruned; residual streams have more
 _LIGHT_LIMIT_S = 600.0
 _CLOSED_LIMIT_S = 30.0
 _MEMORY_FACTOR = 3.0
+_SPLIT_SEED = 0
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -56,14 +58,17 @@ def _measure(inputs: UserInputs, folder: Path, options: argparse.Namespace) -> d
     before = Answers(folder / "teacher.onnx", inputs, options.threads).score(judged)
     damaged = Answers(folder / "student.onnx", inputs, options.threads).score(judged)
     most = max(options.samples)
-    inference, _ = _run(folder, [INFERENCE, most], options)
+    inference, *libraries = (
+        _run(folder, [level, most], options)["peak_bytes"] / 1e6
+        for level in (INFERENCE, INFERENCE_LIBRARIES, TRAINING_LIBRARIES)
+    )
     curve = []
     for samples in sorted(options.samples):
         for level in options.levels:
-            done, told = _run(folder, [level, samples], options)
+            told = _run(folder, [level, samples], options)
             after = Answers(folder / "recovered.onnx", inputs, options.threads).score(judged)
             row = {"level": level, "samples": min(samples, told["samples"]), **paired_drop(before, after), **told}
-            curve.append({**row, "peak_megabytes": done.peak_process_rss_bytes / 1e6})
+            curve.append({**row, "peak_megabytes": told["peak_bytes"] / 1e6})
             print(f"{level}, {row['samples']} samples: {after.value:.4f}, {told['seconds']:.0f} s", file=sys.stderr)
     return {
         "model": inputs.name,
@@ -72,24 +77,28 @@ def _measure(inputs: UserInputs, folder: Path, options: argparse.Namespace) -> d
         "ratio": options.ratio,
         "original": before.value,
         "pruned": damaged.value,
-        "inference_megabytes": inference.peak_process_rss_bytes / 1e6,
+        "inference_megabytes": inference,
+        "libraries_megabytes": dict(zip(("inference", "training"), libraries, strict=True)),
         "curve": curve,
-        "claims": _claims(curve, inference.peak_process_rss_bytes / 1e6),
+        "claims": _claims(curve, inference, libraries),
     }
 
 
-def _claims(curve: list[dict[str, Any]], inference_megabytes: float) -> dict[str, Any]:
+def _claims(curve: list[dict[str, Any]], inference_megabytes: float, libraries: list[float]) -> dict[str, Any]:
     """What was promised, with the worst figure of each; None where nothing was measured for it."""
     seconds = {
         level: max((row["seconds"] for row in curve if row["level"] == level), default=None)
         for level in ("closed_form", "light")
     }
-    factors = [(row["peak_megabytes"] - row["optimizer_bytes"] / 1e6) / inference_megabytes for row in curve]
+    peaks = [row["peak_megabytes"] - row["optimizer_bytes"] / 1e6 for row in curve]
+    factors = [peak / inference_megabytes for peak in peaks]
+    beyond = [(peak - libraries[1]) / (inference_megabytes - libraries[0]) for peak in peaks]
     limits = {"closed_form": _CLOSED_LIMIT_S, "light": _LIGHT_LIMIT_S}
     return {
         **{f"{level}_seconds": took for level, took in seconds.items()},
         **{f"{level}_in_time": None if took is None else took <= limits[level] for level, took in seconds.items()},
         "memory_factor": max(factors, default=None),
+        "memory_factor_beyond_libraries": max(beyond, default=None),
         "memory_within_limit": all(factor <= _MEMORY_FACTOR for factor in factors),
     }
 
@@ -102,16 +111,18 @@ def _write_models_and_samples(inputs: UserInputs, folder: Path, options: argpars
     labelled = feeds(inputs, inputs.data, names)
     total = len(next(iter(labelled.values())))
     missing = max(options.samples) - len(next(iter(unlabelled.values())))
-    seen = min(max(missing, 0), total // 3)
+    # At random, because sets are often in the order of their classes: the first third may lack most of them.
+    order = np.random.default_rng(_SPLIT_SEED).permutation(total)
+    seen = order[: min(max(missing, 0), total // 3)]
     alike = all(array.shape[1:] == labelled[name].shape[1:] for name, array in unlabelled.items())
-    if seen and alike:
-        samples = {name: np.concatenate([array, labelled[name][:seen]]) for name, array in unlabelled.items()}
+    if len(seen) and alike:
+        samples = {name: np.concatenate([array, labelled[name][seen]]) for name, array in unlabelled.items()}
     else:
         samples = unlabelled
     save_arrays(folder / "samples.npz", {name: array[: max(options.samples)] for name, array in samples.items()})
     save_model(teacher, folder / "teacher.onnx")
     save_model(_pruned(teacher, samples, options), folder / "student.onnx")
-    return np.arange(total // 3, total)
+    return np.sort(order[total // 3 :])
 
 
 def _pruned(model: Any, samples: Arrays, options: argparse.Namespace) -> Any:
@@ -122,7 +133,7 @@ def _pruned(model: Any, samples: Arrays, options: argparse.Namespace) -> Any:
     return prune(model, config, resolve(model, config, lambda: iter([few])), analysis)
 
 
-def _run(folder: Path, what: list[Any], options: argparse.Namespace) -> tuple[Finished, dict[str, Any]]:
+def _run(folder: Path, what: list[Any], options: argparse.Namespace) -> dict[str, Any]:
     level, samples = what
     command = [sys.executable, str(_WORKER), str(folder), "--level", level, "--samples", str(samples)]
     command += ["--threads", str(options.threads)]
@@ -134,7 +145,7 @@ def _run(folder: Path, what: list[Any], options: argparse.Namespace) -> tuple[Fi
     if done.exit_code != 0:
         raise SystemExit(f"{level} with {samples} samples failed: {done.stderr.strip()[-500:]}")
     told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return done, told
+    return told
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:

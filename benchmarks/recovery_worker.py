@@ -3,7 +3,8 @@
     python benchmarks/recovery_worker.py FOLDER --level light --samples 512 --out recovered.onnx
 
 FOLDER holds ``teacher.onnx``, ``student.onnx`` and ``samples.npz`` (arrays by input name).  Level "inference" only runs
-the teacher, in ONNX Runtime, with as many samples at once as a step of training takes.  Prints one line of JSON.
+the teacher, in ONNX Runtime, with as many samples at once as a step of training takes.  Levels "inference_libraries"
+and "training_libraries" only import what inference and training need.  Prints one line of JSON.
 """
 
 from __future__ import annotations
@@ -20,18 +21,33 @@ import numpy as np
 from independent_check import plain_session
 
 INFERENCE = "inference"
+INFERENCE_LIBRARIES, TRAINING_LIBRARIES = "inference_libraries", "training_libraries"
 _BATCH = 32
 
 
 def main() -> None:
     """Runs it and prints what happened."""
     options = _parse()
+    if options.level in _LIBRARIES:
+        _LIBRARIES[options.level]()
+        print(json.dumps({"peak_bytes": _peak_bytes()}))
+        return
     with np.load(options.folder / "samples.npz", allow_pickle=False) as archive:
         samples = {name: archive[name][: options.samples] for name in archive.files}
     cpu, wall = time.process_time(), time.perf_counter()
     result = _infer(options, samples) if options.level == INFERENCE else _recover(options, samples)
     result.update(process_cpu_s=time.process_time() - cpu, process_s=time.perf_counter() - wall)
+    result["peak_bytes"] = _peak_bytes()
     print(json.dumps(result))
+
+
+def _peak_bytes() -> int:
+    """Most resident memory of this process.
+
+    What the kernel reports of a child that has ended does not do: it begins with the memory of who started it.
+    """
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
 
 
 def _infer(options: argparse.Namespace, samples: dict[str, Any]) -> dict[str, Any]:
@@ -41,6 +57,19 @@ def _infer(options: argparse.Namespace, samples: dict[str, Any]) -> dict[str, An
     for batch in _batches(samples, step):
         session.run(None, batch)
     return {"batch": step}
+
+
+def _import_inference() -> None:
+    import onnxruntime  # noqa: F401
+
+
+def _import_training() -> None:
+    import onnx  # noqa: F401
+
+    import autocompress.passes.recover.resolution  # noqa: F401
+
+
+_LIBRARIES = {INFERENCE_LIBRARIES: _import_inference, TRAINING_LIBRARIES: _import_training}
 
 
 def _recover(options: argparse.Namespace, samples: dict[str, Any]) -> dict[str, Any]:

@@ -28,7 +28,8 @@ class Finished:
         seconds: wall time.
         peak_rss_bytes: most resident memory of its processes together, seen in samples; shared pages count once per
             process, so this is an upper figure.
-        peak_process_rss_bytes: most resident memory of any one of them, as the kernel recorded it.
+        peak_process_rss_bytes: most resident memory of any one of them, as the kernel recorded it; never less than that
+            of the process that starts them, which counts until the command takes its place.
         stopped: whether it ran over its time and was ended.
     """
 

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from autocompress.api.op_layers import known_name
 from autocompress.api.operators import compute_dtype, shape_text
 from autocompress.errors import ConfigError, StorageError
 from autocompress.files import write_text
 from autocompress.latency.families import family_of
 from autocompress.latency.roofline import is_integer
 from autocompress.passes.quantize import Unit
-from autocompress.report.graph_picture import Box, graph_svg
+from autocompress.report.graph_picture import MOST_LETTERS, Box, graph_svg, place_in_network
 from autocompress.report.structure import LayerFacts, LayerPair
 from autocompress.report.wording import milliseconds
 from autocompress.runtimes.protocol import ExecutedOp
@@ -73,10 +74,10 @@ def write_graph_picture(
     writers = {name: i for i, op in enumerate(ops) for name in op.writes}
     total_us = sum(price.latency_us for price in prices) or 1.0
     boxes = []
-    for i, (op, price, share) in enumerate(zip(ops, prices, zeros, strict=True)):
+    for i, (op, owner, price, share) in enumerate(zip(ops, owners, prices, zeros, strict=True)):
         earlier = [writers[name] for name in op.reads if name in writers]
         reads = tuple(sorted({source for source in earlier if source < i}))
-        boxes.append(_box(op, price, share, price.latency_us / total_us, tuple(changes.get(i, ())), reads))
+        boxes.append(_box(op, owner, price, share, price.latency_us / total_us, tuple(changes.get(i, ())), reads))
     try:
         write_text(path, graph_svg(title, boxes))
     except OSError as error:
@@ -85,13 +86,14 @@ def write_graph_picture(
 
 def _box(
     op: ExecutedOp,
+    layer: LayerFacts | None,
     price: OpPrice,
     zeros: float,
     share: float,
     changes: tuple[str, ...],
     reads: tuple[int, ...],
 ) -> Box:
-    name = op.sources[0] if op.sources else op.name
+    name = known_name(op, layer)
     spent = milliseconds(price.latency_us / 1e3) if price.latency_us >= _MICROSECONDS else f"{price.latency_us:.3g} us"
     facts = [
         f"{op.signature.op_type} {name}",
@@ -103,7 +105,7 @@ def _box(
     ]
     return Box(
         title=op.signature.op_type,
-        lines=(name.rsplit("/", 1)[-1], _result(op), spent),
+        lines=(place_in_network(name, MOST_LETTERS), _result(op), spent),
         tooltip="\n".join(fact for fact in facts if fact),
         kind=_kind(op),
         share=share,

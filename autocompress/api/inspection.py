@@ -12,7 +12,7 @@ import onnx
 from autocompress.api.feeds import bound_model
 from autocompress.api.graph_picture import Original, write_graph_picture
 from autocompress.api.latency_model import open_latency_model
-from autocompress.api.op_layers import layers_of_ops
+from autocompress.api.op_layers import known_name, layers_of_ops
 from autocompress.api.operators import compute_dtype, executed, parameters, shape_text
 from autocompress.api.structure import (
     changes_document,
@@ -23,7 +23,7 @@ from autocompress.api.structure import (
 )
 from autocompress.graph.model import load_model, size_bytes
 from autocompress.recipe.builder import CandidateBuilder, prepare
-from autocompress.report.structure import LayerPair, side_by_side, totals
+from autocompress.report.structure import LayerFacts, LayerPair, side_by_side, totals
 from autocompress.runtimes import get_runtime
 from autocompress.runtimes.protocol import ExecutedOp, Runtime
 from autocompress.runtimes.work import multiply_adds
@@ -82,7 +82,7 @@ def inspect(
     if graph is not None:
         other = None if original is None else _original(original, engine, threads, pairs)
         write_graph_picture(Path(graph), f"{Path(model).name}, {engine.name}", ops, prices, owners, zeros, other)
-    rows, sums = _rows(ops, prices, zeros), totals(layers.facts)
+    rows, sums = _rows(ops, prices, owners, zeros), totals(layers.facts)
     changes = None
     if earlier is not None:
         changes = {"against": str(against), **changes_document(pairs, earlier.facts, layers.facts)}
@@ -122,11 +122,17 @@ def _original(bound: onnx.ModelProto, engine: Runtime, threads: int, pairs: Sequ
     return Original(executed(engine, bound, threads), units, pairs)
 
 
-def _rows(ops: Sequence[ExecutedOp], prices: Sequence[OpPrice], zeros: Sequence[float]) -> list[dict[str, Any]]:
+def _rows(
+    ops: Sequence[ExecutedOp],
+    prices: Sequence[OpPrice],
+    owners: Sequence[LayerFacts | None],
+    zeros: Sequence[float],
+) -> list[dict[str, Any]]:
     total_us = sum(price.latency_us for price in prices) or 1.0
     return [
         {
             "name": op.name,
+            "layer": known_name(op, owner),
             "op_type": op.signature.op_type,
             "shape": list(op.signature.outputs[0].shape) if op.signature.outputs else [],
             "shapes": shape_text(op.signature),
@@ -139,5 +145,5 @@ def _rows(ops: Sequence[ExecutedOp], prices: Sequence[OpPrice], zeros: Sequence[
             "source": price.source,
             "share": price.latency_us / total_us,
         }
-        for op, price, share in zip(ops, prices, zeros, strict=True)
+        for op, price, owner, share in zip(ops, prices, owners, zeros, strict=True)
     ]

@@ -66,3 +66,8 @@ def _before(source: str, index: GraphIndex, known: dict[str, LayerFacts]) -> Ite
             yield layer
             continue
         waiting.extend((index.producers.get(name), depth + 1) for name in node.input)
+
+
+def known_name(op: ExecutedOp, layer: LayerFacts | None) -> str:
+    """The name of an executed operator that whoever made the model knows: that of its layer, or of what it was."""
+    return layer.name if layer is not None else next(iter(op.sources), op.name)

@@ -76,6 +76,13 @@ def milliseconds(value: float) -> str:
     return f"{value:.4g} ms" if abs(value) >= 0.1 else f"{value * 1000:.3g} us"
 
 
+def fixed_milliseconds(value: float) -> str:
+    """``0.0312`` -> ``"0.031 ms"``: one unit and three decimals, so that a column can be compared by eye."""
+    text = f"{value:.3f}"
+    # What rounds to zero has no sign.
+    return f"{text.removeprefix('-') if float(text) == 0 else text} ms"
+
+
 def interval_ms(value: Sequence[float]) -> str:
     """``[1.0, 2.0]`` -> ``"1 ms to 2 ms"``."""
     return f"{milliseconds(value[0])} to {milliseconds(value[1])}"

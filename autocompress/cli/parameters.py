@@ -48,8 +48,8 @@ Metric = Annotated[
     typer.Option(
         "--metric",
         metavar="NAME",
-        help="top1, top5, mse, psnr, cosine, kl, miou, spearman, or module.path:function; default: by what the data "
-        "holds.",
+        help="top1, top5, mse, psnr, cosine, detections, kl, miou, spearman, or module.path:function; default: by what "
+        "the data holds.",
     ),
 ]
 Storage = Annotated[

@@ -10,28 +10,39 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 
+_AS_IT_IS = "fp32"
+
 
 def show_precisions(layers: Sequence[Row]) -> Iterable[RenderableType]:
-    """One line for each layer and precision."""
-    from autocompress.cli.layout import Column, milliseconds, number, percent, rows_table
+    """One line for each layer and precision that it may change to, beside the time that it takes as it is."""
+    from autocompress.cli.layout import Column, fixed_milliseconds, number, percent, rows_table
 
+    now = {row["name"]: row for row in layers if row["option"] == _AS_IT_IS}
+    changed = [row for row in layers if row["option"] != _AS_IT_IS]
+    changing = {row["name"] for row in changed}
+    stays = [row for name, row in now.items() if name not in changing]
+    lines = [
+        *({**row, "now": now.get(row["name"], {})} for row in changed),
+        *({"name": row["name"], "op_type": row["op_type"], "now": row} for row in stays),
+    ]
     yield rows_table(
-        layers,
+        lines,
         [
             Column("name", "layer"),
             Column("op_type", "type"),
-            Column("option", "option"),
+            Column("now.latency_ms", "time now", fixed_milliseconds, right=True),
+            Column("now.share", "share", percent, right=True),
+            Column("option", "becomes"),
             Column("damage", "damage", number, right=True),
-            Column("latency_ms", "time", milliseconds, right=True),
-            Column("share", "share", percent, right=True),
-            Column("saved_ms", "would save", milliseconds, right=True),
+            Column("latency_ms", "time then", fixed_milliseconds, right=True),
+            Column("saved_ms", "would save", fixed_milliseconds, right=True),
         ],
     )
 
 
 def show_curves(document: Row) -> Iterable[RenderableType]:
     """One line for each width or rank of a place; criteria stand side by side."""
-    from autocompress.cli.layout import Column, milliseconds, number, percent, rows_table
+    from autocompress.cli.layout import Column, fixed_milliseconds, number, percent, rows_table
 
     criteria = list(dict.fromkeys(curve["criterion"] for curve in document["curves"]))
     lost = _points if document.get("is_fraction") else number
@@ -47,7 +58,7 @@ def show_curves(document: Row) -> Iterable[RenderableType]:
             for key, title, write in measured
             for name in criteria
         ),
-        Column("saved_ms", "would save", milliseconds, right=True),
+        Column("saved_ms", "would save", fixed_milliseconds, right=True),
     ]
     yield rows_table(_lines(document["curves"]), columns)
 

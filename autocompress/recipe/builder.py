@@ -132,7 +132,7 @@ class CandidateBuilder:
         if payload is None:
             payload = self.freeze(frozen.recipe, None, frozen.payloads).payload
         assert isinstance(payload, QuantizePayload)
-        rounded = frozen.payloads.get("reconstruct")
+        rounded = None if frozen.recipe.reconstruct is None else frozen.payloads.get("reconstruct")
         if frozen.recipe.reconstruct is not None:
             if rounded is None:
                 raise RecipeError("the recipe's reconstruct step still has to learn from samples; give --data")
@@ -141,8 +141,13 @@ class CandidateBuilder:
                     "a distilled candidate has no simulation in floating point: what was trained are the numbers "
                     "of its integer kernels; apply the recipe without simulating"
                 )
-            return rounded.finished(form.quantizer.emit(config, rounded.applied_to(payload), simulate=simulate))
-        return form.quantizer.emit(config, payload, simulate=simulate)
+            payload = rounded.applied_to(payload)
+        model = form.quantizer.emit(config, payload, simulate=simulate)
+        if rounded is not None:
+            model = rounded.finished(model)
+        if not simulate:
+            form.quantizer.pad_channels(config, model)
+        return model
 
     def _new_form(self, model: onnx.ModelProto, payloads: Mapping[str, Any], stay_float: frozenset[str]) -> FloatForm:
         return FloatForm(model, Quantizer(model, self.rules, _float_tensors(model), stay_float), payloads)

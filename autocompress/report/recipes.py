@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+from autocompress.passes.reconstruct import ReconstructConfig
+from autocompress.passes.recover import RecoverConfig
+from autocompress.report.settings import setting
 
 ARROW = " \u2192 "
 
@@ -15,7 +18,8 @@ Settings = dict[tuple[str, str], str]
 def describe_recipe(steps: Steps) -> str:
     """The steps in order with their settings: "fold -> quantize (activation_dtype uint8, exceptions 3 x fp32)".
 
-    Settings that are off, empty or null are left out; long ones are counted.
+    Settings that are off, empty or null are left out; long ones are counted.  Of a training, which has dozens, only
+    those are named that differ from its defaults.
     """
     return ARROW.join(describe_steps(steps)) or "unchanged"
 
@@ -24,7 +28,7 @@ def describe_steps(steps: Steps) -> list[str]:
     """One line per step."""
     lines = []
     for step in steps:
-        shown = [text for key, value in _config(step).items() if (text := _setting(key, value))]
+        shown = [text for text in _texts(step).values() if text]
         lines.append(f"{_name(step)} ({', '.join(shown)})" if shown else _name(step))
     return lines
 
@@ -59,7 +63,7 @@ class RecipeLabels:
 
 def _flat(steps: Steps) -> Settings:
     """Every setting by its place: (name of the step, key); a recipe has no step twice, and may lack one."""
-    return {(_name(step), key): _setting(key, value) for step in steps for key, value in _config(step).items()}
+    return {(_name(step), key): text for step in steps for key, text in _texts(step).items()}
 
 
 def _name(step: Mapping[str, Any]) -> str:
@@ -71,19 +75,27 @@ def _config(step: Mapping[str, Any]) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {key: value for key, value in step.items() if key != "step"}
 
 
-def _setting(key: str, value: Any) -> str:
-    if value is None or value is False or value in ("", [], {}):
-        return ""
-    if value is True:
-        return key
-    if isinstance(value, Mapping):
-        return f"{key} {_counted(list(value.values()))}"
-    if isinstance(value, list):
-        return f"{key} {_counted(value)}"
-    return f"{key} {value}"
+def _texts(step: Mapping[str, Any]) -> dict[str, str]:
+    """Setting -> its words, "" where there is nothing to say."""
+    usual = _USUAL.get(_name(step))
+    if usual is None:
+        return {key: setting(key, value) for key, value in _config(step).items()}
+    return _unusual(_config(step), usual)
 
 
-def _counted(values: Sequence[Any]) -> str:
-    if any(isinstance(value, (Mapping, list)) for value in values):
-        return f"of {len(values)}"
-    return " + ".join(f"{number} \u00d7 {value}" for value, number in sorted(Counter(map(str, values)).items()))
+def _unusual(config: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, str]:
+    """The words of the settings that matter or differ from the usual ones."""
+    found = {}
+    for key, value in config.items():
+        if key == "training" and isinstance(value, Mapping):
+            found[key] = f"{key}: {', '.join(_unusual(value, _USUAL['recover']).values())}"
+        elif key in _ALWAYS or value != usual.get(key):
+            found[key] = setting(key, value) or f"{key} off"
+    return found
+
+
+_ALWAYS = ("level", "method")
+_USUAL: Mapping[str, Mapping[str, Any]] = {
+    "recover": RecoverConfig().to_dict(),
+    "reconstruct": ReconstructConfig().to_dict(),
+}

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from autocompress.report.curves import LEAST_DAMAGE, by_place, drawn_damage, removed
+from autocompress.report.panel_scales import same_scales
 from autocompress.report.wording import plural
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ _BAR_INCHES = 0.26
 _DPI = 130
 _LONGEST_NAME = 34
 _DOTTED = {
-    "pruning": "dotted, and accuracy: the layers that read it solved anew",
+    "pruning": "dotted line and accuracy: with the layers that read it solved anew",
     "low_rank": "dotted: share of the energy that is lost",
 }
 
@@ -90,7 +91,7 @@ def _panels(document: Row) -> Figure:
     for parts in panels[len(shown) :]:
         for axes in parts:
             axes.set_visible(False)
-    _same_scales(panels[: len(shown)])
+    same_scales(panels[: len(shown)])
     removed_of = "channels" if document["kind"] == "pruning" else "full rank"
     figure.supxlabel(f"removed of the {removed_of} (%)", fontsize=10, color=_INK)
     left = len(places) - len(shown)
@@ -112,30 +113,14 @@ def _place(parts: Sequence[Axes], name: str, curves: Sequence[Row], kinds: Seque
         parts[-1].plot(xs, [_dotted(point) for point in points], color=style["color"], linestyle=":", linewidth=1.2)
         if len(parts) > 1:
             parts[0].plot(xs, [math.nan if p["drop"] is None else p["drop"] * scale for p in points], **style, **mark)
-            parts[0].set_ylabel(f"lost {document['metric']}", fontsize=7.5, color=_SOFT)
+            unit = " (points)" if document["is_fraction"] else ""
+            parts[0].set_ylabel(f"lost {document['metric']}{unit}", fontsize=7.5, color=_SOFT)
             parts[0].tick_params(labelbottom=False)
     parts[-1].set_ylabel("damage", fontsize=7.5, color=_SOFT)
-    parts[0].set_title(f"{_name(name)} ({curves[0]['full']})", fontsize=8.5, color=_INK, loc="left")
+    full = " or ".join(dict.fromkeys(str(curve["full"]) for curve in curves))
+    parts[0].set_title(f"{_name(name)} ({full})", fontsize=8.5, color=_INK, loc="left")
     for axes in parts:
         _dress(axes)
-
-
-def _same_scales(panels: Sequence[Sequence[Axes]]) -> None:
-    """Makes places comparable: the same axes everywhere, logarithmic for damage."""
-    for part in zip(*panels, strict=True):
-        limits = [axes.get_ylim() for axes in part]
-        for axes in part:
-            axes.set_xlim(0, 100)
-            axes.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
-    for parts in panels:
-        parts[-1].set_yscale("log")
-        parts[-1].set_ylim(_damage_limits(panels))
-
-
-def _damage_limits(panels: Sequence[Sequence[Axes]]) -> tuple[float, float]:
-    drawn: list[Any] = [line.get_ydata() for parts in panels for line in parts[-1].get_lines()]
-    finite = [float(value) for values in drawn for value in values if math.isfinite(value)]
-    return (min(finite) / 1.6, max(finite) * 1.6) if finite else (LEAST_DAMAGE, 1.0)
 
 
 def _legend(figure: Figure, panels: Sequence[Axes], kinds: Sequence[str]) -> None:

@@ -21,6 +21,7 @@ _UNITS: dict[str, Unit] = {
     "top5": "fraction",
     "miou": "fraction",
     "cosine": "fraction",
+    "detections": "fraction",
     "spearman": "fraction",
     "psnr": "dB",
 }

@@ -23,6 +23,7 @@ again.
   that is the last axis or zero points are zero.
 - What a Concat joins in signed integers it stores as the real values rounded to whole numbers, so that a convolution
   behind it is wrong (by 7 to 40 % in small models); unsigned integers, products and pools behind it are right.
+- Zero channels added to the three of an image gain nothing (measured: 0.96 to 0.99 of the speed without).
 - DynamicQuantizeLinear and MatMulInteger are executed one by one, ten times slower than float.
 """
 

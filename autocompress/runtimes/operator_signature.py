@@ -24,6 +24,7 @@ _ZERO_DEFAULTS = frozenset({"transA", "transB", "transBatchA", "transBatchB", "c
 # Constant operands whose values decide what is computed, not only its shape: reduced axes, sliced axes, exponents.
 _TELLING_OPERANDS = {"Slice": (3, 4), "Pow": (1,)}
 _ONLY_ABOUT_SHAPES = frozenset({"allowzero"})  # how a constant shape is read; the types say what it came to
+_CHANNEL_STEP = 4
 _SPARSE_FROM = 0.25  # below it, zeros are what rounding leaves in any quantized weight
 
 
@@ -134,11 +135,21 @@ def sparsity_of(constants: Sequence[TensorProto]) -> float:
     weight = max(weights, key=lambda w: int(np.prod(w.dims, dtype=np.int64)))
     if weight.data_type in (TensorProto.STRING, TensorProto.UINT4, TensorProto.INT4):
         return 0.0
-    values: npt.NDArray[np.generic] = numpy_helper.to_array(weight)
+    values = _without_padding(numpy_helper.to_array(weight))
     if values.size == 0:
         return 0.0
     share = 1.0 - float(np.count_nonzero(values)) / values.size
     return round(share * 16) / 16 if share >= _SPARSE_FROM else 0.0
+
+
+def _without_padding(weight: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    """A convolution's weight without the zero input channels at its end that fill a kernel's step of four."""
+    if weight.ndim < 3 or weight.shape[1] % _CHANNEL_STEP:
+        return weight
+    kept = weight.shape[1]
+    while kept > weight.shape[1] - _CHANNEL_STEP + 1 and not np.count_nonzero(weight[:, kept - 1]):
+        kept -= 1
+    return weight[:, :kept]
 
 
 def constant_type(tensor: TensorProto) -> TensorType:

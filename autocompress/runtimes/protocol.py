@@ -100,6 +100,28 @@ class ExecutedOp:
 
 
 @dataclass(frozen=True)
+class ChannelPadding:
+    """When zero channels at the input make an integer convolution of one group faster.
+
+    It has to be one whose signed weights have zero points of zero, and whose input was float before it was quantized.
+
+    Attributes:
+        inputs: number of which its input channels are made a multiple.
+        outputs: number of which its output channels must be a multiple.
+        least_outputs: output channels that it must have at least.
+        most_zeros: products with added zeros, for one number of the result, that cost less than what is gained.
+        between: integer types in which Pad may stand between Quantize and Dequantize and leave the kernel whole; in
+            others it stands before the Quantize, in float.
+    """
+
+    inputs: int
+    outputs: int
+    least_outputs: int
+    most_zeros: int
+    between: frozenset[str]
+
+
+@dataclass(frozen=True)
 class QuantizationRules:
     """Which int8 patterns the runtime fuses, so that Q/DQ are placed only where they pay.
 
@@ -134,6 +156,7 @@ class QuantizationRules:
         table_ops: op types that pick rows of a constant matrix, which may be integers then.
         least_results: (op type, low, high) of integer kernels that compute wrongly where the range of their result is
             narrower than this.
+        channel_padding: when zero channels make a convolution faster; None where they never do.
     """
 
     weighted_ops: frozenset[str]
@@ -156,6 +179,7 @@ class QuantizationRules:
     unsigned_concat_ops: frozenset[str] = frozenset()
     table_ops: frozenset[str] = frozenset()
     least_results: tuple[tuple[str, float, float], ...] = ()
+    channel_padding: ChannelPadding | None = None
 
 
 @runtime_checkable

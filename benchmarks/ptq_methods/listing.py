@@ -10,6 +10,9 @@ from ptq_methods.search_run import build_by_search
 OURS, ORT, NNCF, AIMET = "ours", "onnxruntime", "nncf", "aimet"
 _PLAIN = {"bias_correction": False}
 _MSE = {"activation_range": "mse", "weight_range": "mse"}
+_PERCENTILE = {"activation_range": "percentile"}
+# What ONNX Runtime's own percentile calibration takes.
+_PERCENTILE_OF_ORT = {**_PERCENTILE, "activation_percentile": 99.999}
 _FLOAT_PRODUCTS = {"product_results": "float", "scope": "weighted"}
 # What normalizes behind the residual sum leaves no operator before to divide; see docs/algorithms.md.
 _SMOOTH = {"kind": "smooth", "where": ["norm", "layer", "insert"]}
@@ -17,7 +20,8 @@ _SENTENCES = ("sts",)
 
 METHODS: tuple[Method, ...] = (
     Method(OURS, "min-max", FixedRecipe(quantize=_PLAIN).build),
-    Method(OURS, "percentile", FixedRecipe(quantize={**_PLAIN, "activation_range": "percentile"}).build),
+    Method(OURS, "percentile", FixedRecipe(quantize={**_PLAIN, **_PERCENTILE}).build),
+    Method(OURS, "percentile 99.999", FixedRecipe(quantize={**_PLAIN, **_PERCENTILE_OF_ORT}).build),
     Method(OURS, "mse", FixedRecipe(quantize={**_PLAIN, **_MSE}).build),
     Method(OURS, "min-max + bias corr.", FixedRecipe(quantize={}).build),
     Method(OURS, "mse + bias corr.", FixedRecipe(quantize=_MSE).build),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -66,6 +67,15 @@ def test_without_a_comparison_nothing_is_marked(models: tuple[Path, Path], tmp_p
     picture = tmp_path / "graph.svg"
     assert main(["inspect", str(models[1]), "--graph", str(picture)]) == 0
     assert "to int8" not in picture.read_text(encoding="utf-8")
+
+
+def test_operators_have_the_names_that_the_model_gave_them(
+    models: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for model in models:
+        assert main(["inspect", str(model), "--json"]) == 0
+        ops = json.loads(capsys.readouterr().out)["ops"]
+        assert [op["layer"] for op in ops if "Conv" in op["op_type"]] == ["first", "second"]
 
 
 @pytest.mark.parametrize(

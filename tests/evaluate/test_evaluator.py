@@ -165,6 +165,37 @@ def test_damage_judges_channels_of_all_scales(make_source, linear):
     assert damage.value == pytest.approx(0.5, abs=0.05)
 
 
+def test_damage_of_a_detector_sees_lost_objects_and_no_noise_in_the_background(make_source, linear):
+    """Objects are at 1 place of 40; what the class scores are elsewhere does not matter."""
+    rng = np.random.default_rng(4)
+    found = rng.random((N, 40)) < 1 / 40
+    score = np.where(found, 0.9, 1e-5)
+    noise = rng.uniform(0.001, 0.01, (N, 40))
+    boxes = rng.standard_normal((N, 40, 2)) * 20
+
+    def output(score, classes):
+        return np.concatenate([boxes, score[..., None], classes[..., None]], -1).astype(np.float32)
+
+    original = output(score, np.where(found, 0.8, noise))
+    others = {"background": output(score, np.where(found, 0.8, 10 * noise)), "objects": output(score * 0.05, noise)}
+    source = make_source(linear(W))
+
+    class Recorded:
+        def __init__(self, values):
+            self.values, self.inputs, self.at = values, linear(W).inputs, 0
+
+        def run(self, feeds):
+            n = len(feeds["x"])
+            self.at += n
+            return {"y": self.values[self.at - n : self.at]}
+
+    reference = record_reference(Recorded(original), source, range(50), batch_size=10)
+    values = {k: measure_damage(Recorded(v), source, range(50), reference).value for k, v in others.items()}
+    assert values["background"] < 0.01
+    assert 0.4 < values["objects"] < 1.0
+    assert measure_damage(Recorded(original), source, range(50), reference, batch_size=7).value == 0.0
+
+
 def test_damage_is_bounded_and_monotone(make_source, linear):
     source = make_source(linear(W))
     reference = record_reference(linear(W), source, range(50))

@@ -55,7 +55,12 @@ def test_a_symbol_is_fixed_everywhere(encoder, run):
 
 def test_any_size_is_no_symbol_that_sizes_share():
     value = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", "?", "?", "height"])
-    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", [value], [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)])
+    graph = helper.make_graph(
+        [helper.make_node("Relu", ["x"], ["y"])],
+        "g",
+        [value],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+    )
     fixed = fix_shapes(helper.make_model(graph), {"x": (1, 3, 48, 192)})
     assert [spec.shape for spec in input_specs(fixed)] == [(1, 3, 48, 192)]
 

@@ -149,7 +149,7 @@ def test_recipes_in_words():
         {"step": "prune", "ratios": [0.5, 0.25, 0.5], "nested": [{"a": 1}]},
     ]
     assert describe_recipe(steps) == (
-        "fold → quantize (dtype int8, bias, exceptions 2 × fp32) → prune (ratios 1 × 0.25 + 2 × 0.5, nested of 1)"
+        "fold → quantize (dtype int8, bias, exceptions 2 × fp32) → prune (ratios 1 × 25 % + 2 × 50 %, nested of 1)"
     )
     assert describe_recipe([]) == "unchanged"
 

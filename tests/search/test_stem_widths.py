@@ -67,7 +67,7 @@ def learnt() -> tuple[onnx.ModelProto, ChannelAnalysis, OperatorShapes]:
     analysis = analyse_channels(model)
     shapes = OperatorShapes(executed(model, "int8"))
     for group in analysis.groups:
-        assert shapes.learn(group.name, 8, executed(smaller(model, analysis, {group.name: 8}), "int8"))
+        assert shapes.learn(group.name, group.size, 8, executed(smaller(model, analysis, {group.name: 8}), "int8"))
     return model, analysis, shapes
 
 
@@ -91,13 +91,26 @@ def test_what_does_not_follow_is_not_learnt(
     model, _, _ = learnt
     full = executed(model, "int8")
     shapes = OperatorShapes(full)
-    assert not shapes.learn("g", 8, full[:-1])
-    assert not shapes.learn("g", 8, executed(model, "fp32")[: len(full)])
+    assert not shapes.learn("g", 24, 8, full[:-1])
+    assert not shapes.learn("g", 24, 8, executed(model, "fp32")[: len(full)])
     odd = next(i for i, own in enumerate(full) if len(numbers_of(own)) > 4)
     numbers = list(numbers_of(full[odd]))
     numbers[0] -= 3  # no whole number for each of 8 units
-    assert not shapes.learn("g", 8, [*full[:odd], with_numbers(full[odd], numbers), *full[odd + 1 :]])
+    assert not shapes.learn("g", 24, 8, [*full[:odd], with_numbers(full[odd], numbers), *full[odd + 1 :]])
     assert shapes.touched("g") == []
+
+
+def test_widths_that_a_blocked_layout_fills_up_are_not_learnt() -> None:
+    """Full width 24 runs as 32, and 16 as 16: from 32 to 16 by 8 units would leave less than nothing of 24."""
+    graph = LayerGraph()
+    x = graph.op("Relu", conv(graph, image(graph), 3, 24))
+    graph.output(graph.op("GlobalAveragePool", conv(graph, x, 24, 16, 1)))
+    model = graph.model()
+    analysis = analyse_channels(model)
+    (group,) = (group for group in analysis.groups if group.size == 24)
+    shapes = OperatorShapes(executed(model, "fp32"))
+    assert not shapes.learn(group.name, group.size, 8, executed(smaller(model, analysis, {group.name: 8}), "fp32"))
+    assert shapes.touched(group.name) == []
 
 
 def test_numbers_of_operators_can_be_put_back() -> None:

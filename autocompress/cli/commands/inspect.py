@@ -64,6 +64,7 @@ def _show(document: Document) -> Iterable[RenderableType]:
         count,
         dimensions,
         facts_table,
+        fixed_milliseconds,
         milliseconds,
         percent,
         rows_table,
@@ -74,14 +75,15 @@ def _show(document: Document) -> Iterable[RenderableType]:
     yield rows_table(
         document["ops"],
         [
-            Column("name", "operator"),
+            # The runtime has names of its own; the user knows those of the model.
+            Column("layer", "operator"),
             Column("op_type", "type"),
             Column("shape", "output", dimensions),
             Column("dtype", "dtype"),
             Column("parameters", "parameters", count, right=True),
             Column("macs", "multiply-adds", count, right=True),
             Column("sparsity", "zeros", percent, right=True),
-            Column("latency_ms", "estimated", milliseconds, right=True),
+            Column("latency_ms", "estimated", fixed_milliseconds, right=True),
             Column("share", "share", percent, right=True),
         ],
     )

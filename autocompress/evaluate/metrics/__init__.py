@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from autocompress.evaluate.metrics.classification import Top1, Top5
 from autocompress.evaluate.metrics.cosine import Cosine
+from autocompress.evaluate.metrics.detection import Detections
 from autocompress.evaluate.metrics.kl import Kl
 from autocompress.evaluate.metrics.metric import RowMetric
 from autocompress.evaluate.metrics.miou import Miou
@@ -16,6 +17,7 @@ from autocompress.evaluate.metrics.user import UserMetric, user_metric
 __all__ = [
     "BUILTIN",
     "Cosine",
+    "Detections",
     "Kl",
     "Metric",
     "Miou",

@@ -14,6 +14,7 @@ from autocompress.errors import MetricError
 from autocompress.evaluate.metrics import truth
 from autocompress.evaluate.metrics.classification import OutputKind, Top1, Top5
 from autocompress.evaluate.metrics.cosine import Cosine
+from autocompress.evaluate.metrics.detection import Detections, DetectionScale, detection_scales
 from autocompress.evaluate.metrics.kl import Kl, looks_like_probabilities
 from autocompress.evaluate.metrics.metric import RowMetric
 from autocompress.evaluate.metrics.miou import Miou
@@ -30,9 +31,10 @@ def resolve_metric(choice: str | Function | None, *, outputs: Mapping[str, Value
     """Settles the metric.
 
     Without a choice: class labels and an output of class scores give top1, label maps miou, labels of the output's
-    shape psnr; no labels give cosine, against the original model.  Metrics of labels judge the first output that fits;
-    without labels mse, psnr and cosine judge all outputs, the others the first that fits.  cosine and kl are measured
-    against the original model also when there are labels, unless these have the output's shape.
+    shape psnr; no labels give detections for a detector and cosine for all others, against the original model.  Metrics
+    of labels judge the first output that fits; without labels mse, psnr, cosine and detections judge all outputs, the
+    others the first that fits.  cosine, detections and kl are measured against the original model also when there are
+    labels, unless (cosine, kl) these have the output's shape.
 
     Args:
         choice: a built-in name, ``module.path:function``, a function, or None.
@@ -77,7 +79,10 @@ def _builtin(name: str) -> Callable[[Mapping[str, Values], Values | None], RowMe
 
 def _automatic(outputs: Mapping[str, Values], labels: Values | None) -> RowMetric:
     if labels is None:
-        return _cosine(outputs, None)
+        scales = detection_scales(outputs)
+        return (
+            Detections(outputs=tuple(outputs), needs_labels=False, scales=scales) if scales else _cosine(outputs, None)
+        )
     for name, output in outputs.items():
         one = {name: output}
         classes = truth.class_count(output)
@@ -153,6 +158,22 @@ def _cosine(outputs: Mapping[str, Values], labels: Values | None) -> RowMetric:
     if names:
         return Cosine(outputs=(names[0],), needs_labels=True)
     return Cosine(outputs=tuple(outputs), needs_labels=False, notices=_unused("cosine", labels))
+
+
+def _detections(outputs: Mapping[str, Values], labels: Values | None) -> RowMetric:
+    scales = detection_scales(outputs)
+    if not scales:
+        raise MetricError(
+            "detections needs an output with scores and boxes side by side that finds something, not "
+            f"{_listed(outputs)}."
+        )
+    return _detecting(outputs, scales, _unused("detections", labels))
+
+
+def _detecting(
+    outputs: Mapping[str, Values], scales: Mapping[str, DetectionScale], notices: tuple[str, ...] = ()
+) -> RowMetric:
+    return Detections(outputs=tuple(outputs), needs_labels=False, scales=scales, notices=notices)
 
 
 def _kl(outputs: Mapping[str, Values], labels: Values | None) -> RowMetric:
@@ -234,6 +255,7 @@ BUILTIN: Final[Mapping[str, Callable[[Mapping[str, Values], Values | None], RowM
     "mse": _mse,
     "psnr": _psnr,
     "cosine": _cosine,
+    "detections": _detections,
     "kl": _kl,
     "miou": _miou,
     "spearman": _spearman,

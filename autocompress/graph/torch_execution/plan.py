@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+import torch
 from onnx import NodeProto
 
 from autocompress.errors import ModelError
-from autocompress.graph.torch_execution.call import Call, Operator
+from autocompress.graph.torch_execution.call import Call, Operator, Tensor
 from autocompress.graph.torch_execution.operators import OPERATORS
 from autocompress.graph.walk import is_standard, node_label
 
@@ -30,6 +31,17 @@ class Step:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     last_read: tuple[str, ...]
+
+    def run(self, values: dict[str, Tensor]) -> None:
+        """Adds the results to the tensors that there are, and drops what nothing reads any more."""
+        operands = [values[name] if name else None for name in self.inputs]
+        results = self.operator(self.call, *operands)
+        if isinstance(results, torch.Tensor):
+            results = (results,)
+        # An operator may give results that the node does not list.
+        values.update((name, result) for name, result in zip(self.outputs, results, strict=False) if name)
+        for name in self.last_read:
+            del values[name]
 
 
 def plan_steps(

@@ -99,12 +99,12 @@ class TorchGraph(torch.nn.Module):  # type: ignore[misc]
             ModelError: a tensor does not follow from the inputs, or an operator on the way is not known.
         """
         values = {name: as_tensor(value, self.dtype) for name, value in inputs.items()}
-        steps = self._steps(frozenset(values), tuple(tensors))
+        steps = self.steps(frozenset(values), tuple(tensors))
         for name in {name for step in steps for name in step.inputs if name} | set(tensors):
-            if name not in values and self._is_stored(name):
+            if name not in values and self.is_stored(name):
                 values[name] = self.stored_value(name)
         for step in steps:
-            _execute(step, values)
+            step.run(values)
         return {name: values[name] for name in tensors}
 
     def subgraph(self, inputs: Sequence[str], outputs: Sequence[str]) -> SubGraph:
@@ -117,7 +117,7 @@ class TorchGraph(torch.nn.Module):  # type: ignore[misc]
 
     def weights_between(self, inputs: Sequence[str], outputs: Sequence[str]) -> list[str]:
         """Names of the weights that take part in computing ``outputs`` from ``inputs``, in the order of the graph."""
-        read = {name for step in self._steps(frozenset(inputs), tuple(outputs)) for name in step.inputs}
+        read = {name for step in self.steps(frozenset(inputs), tuple(outputs)) for name in step.inputs}
         return [name for name in self._parameter_of if name in read]
 
     def tensors_read(self, given: Iterable[str], wanted: Sequence[str]) -> set[str]:
@@ -127,7 +127,7 @@ class TorchGraph(torch.nn.Module):  # type: ignore[misc]
             ModelError: ``wanted`` does not follow from them, or an operator on the way is not known.
         """
         known = frozenset(given)
-        read = {name for step in self._steps(known, tuple(wanted)) for name in step.inputs}
+        read = {name for step in self.steps(known, tuple(wanted)) for name in step.inputs}
         return set(known & (read | set(wanted)))
 
     def changed_weights(self) -> dict[str, Array]:
@@ -173,7 +173,8 @@ class TorchGraph(torch.nn.Module):  # type: ignore[misc]
         self._constant_of[name] = f"constant_{len(self._constant_of)}"
         self.register_buffer(self._constant_of[name], as_tensor(array, self.dtype))
 
-    def _is_stored(self, name: str) -> bool:
+    def is_stored(self, name: str) -> bool:
+        """Whether a tensor is a weight or a constant of the graph."""
         return name in self._parameter_of or name in self._constant_of
 
     def _zero_point(self, name: str) -> Tensor | None:
@@ -193,7 +194,12 @@ class TorchGraph(torch.nn.Module):  # type: ignore[misc]
         with torch.no_grad():
             return {name: as_array(self.stored_value(name)) for name in self._parameter_of}
 
-    def _steps(self, given: frozenset[str], wanted: tuple[str, ...]) -> tuple[Step, ...]:
+    def steps(self, given: frozenset[str], wanted: tuple[str, ...]) -> tuple[Step, ...]:
+        """What has to run, in order, to compute ``wanted`` from ``given`` and what is stored.
+
+        Raises:
+            ModelError: ``wanted`` does not follow from them, or an operator on the way is not known.
+        """
         key = given, wanted
         if key not in self._plans:
             stored = self._parameter_of.keys() | self._constant_of.keys()
@@ -220,15 +226,3 @@ class SubGraph:
     def __call__(self, inputs: Feeds) -> dict[str, Tensor]:
         """The outputs by name, from all inputs by name."""
         return self._graph.run({name: inputs[name] for name in self.inputs}, self.outputs)
-
-
-def _execute(step: Step, values: dict[str, Tensor]) -> None:
-    """Runs one node, adds its results to ``values`` and drops what nobody reads any more."""
-    operands = [values[name] if name else None for name in step.inputs]
-    results = step.operator(step.call, *operands)
-    if isinstance(results, torch.Tensor):
-        results = (results,)
-    # An operator may give results that the node does not list.
-    values.update((name, result) for name, result in zip(step.outputs, results, strict=False) if name)
-    for name in step.last_read:
-        del values[name]

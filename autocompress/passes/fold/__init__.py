@@ -5,6 +5,7 @@
     W (s x)               =   (W s) x                multiplication before a layer                (scaled_inputs)
     V (W x + b) + c       =   (V W) x + (V b + c)    layers without anything between              (consecutive)
     W x + V x + a x + x   =   (W + V + a + 1) x      parallel branches, as in RepVGG              (branches)
+    space to depth, convolve  =  convolve by strides                                              (space_to_depth)
     pad then convolve     =   convolve with padding                                               (padding)
     reshape then reshape  =   reshape                                                             (layout)
     transpose, f, transpose = f, one transpose       f element-wise                               (transposes)

@@ -19,6 +19,7 @@ from autocompress.passes.fold.no_ops import is_no_op, put_neutral_second
 from autocompress.passes.fold.padding import absorb_padding
 from autocompress.passes.fold.quantization_pairs import drop_requantization
 from autocompress.passes.fold.scaled_inputs import absorb_before_layers
+from autocompress.passes.fold.space_to_depth import absorb_space_to_depth
 from autocompress.passes.fold.transposes import join_transposes
 
 
@@ -57,6 +58,7 @@ def _fold_once(model: ModelProto) -> bool:
     merged = drop_requantization(model, types) + merge_reshapes(model)
     bypass(model, is_no_op(model, shapes, types))
     merged += absorb_before_layers(model, shapes)
+    merged += absorb_space_to_depth(model, shapes)
     merged += sum(rewrite(model) for rewrite in _REWRITES)
     drop_dead(model)
     return merged > 0 or len(model.graph.node) < before

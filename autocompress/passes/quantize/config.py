@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from autocompress.calibration.ranges import ALGORITHMS
-from autocompress.errors import RecipeError
+from autocompress.calibration.ranges.percentile import USUAL_PERCENTILE, check_percentile
+from autocompress.errors import ConfigError, RecipeError
 from autocompress.passes.config_rows import refuse_unknown, with_pairs
 from autocompress.passes.quantize.precisions import INT8, PRECISIONS
 
@@ -36,6 +37,8 @@ class QuantizeConfig:
         weight_only_symmetric: whether weights of weight-only units have their zero point in the middle.
         weight_only_activations: "float32", or "int8" where the runtime may quantize them on the fly for speed.
         float_storage: "float32", or "float16" to store all weights that stay float in half the bytes.
+        activation_percentile: share of an activation's values, in percent, that the range algorithm "percentile" keeps
+            inside the range; the usual one with every other algorithm.
 
     Raises:
         RecipeError: when a field has a value that it cannot have.
@@ -57,6 +60,7 @@ class QuantizeConfig:
     weight_only_symmetric: bool = True
     weight_only_activations: str = "float32"
     float_storage: str = "float32"
+    activation_percentile: float = USUAL_PERCENTILE
 
     def __post_init__(self) -> None:
         for field_name, allowed in _ALLOWED.items():
@@ -71,9 +75,18 @@ class QuantizeConfig:
                 raise RecipeError(
                     f"quantize step: precision of {unit!r} is {precision!r}; it must be one of {', '.join(PRECISIONS)}"
                 )
+        object.__setattr__(self, "activation_percentile", self._percentile())
         # Exceptions that are none are left out, so that equal choices have equal hashes.
         real = {unit: precision for unit, precision in dict(self.exceptions).items() if precision != self.precision}
         object.__setattr__(self, "exceptions", tuple(sorted(real.items())))
+
+    def _percentile(self) -> float:
+        """The percentile as a number, the same for all choices that it makes no difference to."""
+        try:
+            check_percentile(self.activation_percentile)
+        except ConfigError as error:
+            raise RecipeError(f"quantize step, activation_percentile: {error}") from error
+        return float(self.activation_percentile) if self.activation_range == "percentile" else USUAL_PERCENTILE
 
     def precision_of(self, unit: str) -> str:
         """The precision asked for one unit."""
@@ -118,6 +131,7 @@ _ALLOWED: dict[str, tuple[object, ...]] = {
 }
 _ADDED = frozenset(
     {
+        "activation_percentile",
         "block_size",
         "float_ends",
         "float_storage",

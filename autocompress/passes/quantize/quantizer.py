@@ -22,6 +22,8 @@ from autocompress.passes.quantize.concats import behind_concats, unsigned_behind
 from autocompress.passes.quantize.config import QuantizeConfig
 from autocompress.passes.quantize.emit import QdqEmitter
 from autocompress.passes.quantize.lifting import liftable_biases
+from autocompress.passes.quantize.padding import pad_channels, worth_padding
+from autocompress.passes.quantize.phases import Phases, read_phases, worth_phases
 from autocompress.passes.quantize.plan import Plan, make_plan
 from autocompress.passes.quantize.policy import Policy
 from autocompress.passes.quantize.precisions import FP32, INT8
@@ -39,6 +41,7 @@ FloatArray = npt.NDArray[np.float32]
 
 CORRECTED = ("Conv", "ConvTranspose", "Gemm")
 """Operators whose bias is corrected; a MatMul has none."""
+_EIGHT_BITS = ("int8", "uint8")
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +89,7 @@ class Quantizer:
         self.units: tuple[Unit, ...] = tuple(unit for unit in found if unit.name not in stay_float)
         self._weights = WeightQuantizer(self._index, partial_blocks=rules.weight_only_form == "matmul_nbits")
         self._statistics: Statistics | None = None
-        self._ranges: dict[tuple[str, str, str, bool], tuple[float, float]] = {}
+        self._ranges: dict[tuple[str, str, float, str, bool], tuple[float, float]] = {}
         self._biases: dict[tuple[str, Scheme, str], FloatArray | None] = {}
 
     @property
@@ -143,6 +146,16 @@ class Quantizer:
         float_results = config.product_results == "float" and self._rules.lifted_bias
         lifted = {name: rank for name, (_, rank) in self._liftable.items()} if float_results else {}
         return make_plan(self._index, self.units, self.precisions(config), self._rules, lifted)
+
+    @cached_property
+    def _paddable(self) -> dict[str, tuple[int, ...]]:
+        rule = self._rules.channel_padding
+        return {} if rule is None else worth_padding(self._index, self.units, rule)
+
+    @cached_property
+    def _phased(self) -> dict[str, Phases]:
+        rule = self._rules.channel_padding
+        return {} if rule is None else worth_phases(self._index, self.units, rule, lambda: self._shapes)
 
     @cached_property
     def _liftable(self) -> dict[str, tuple[str, int]]:
@@ -211,8 +224,38 @@ class Quantizer:
         )
         return emitter.emit()
 
+    def pad_channels(self, config: QuantizeConfig, emitted: onnx.ModelProto) -> None:
+        """Lets convolutions of an emitted model read phases of their input, or zero channels more, in place.
+
+        It does so where the runtime then computes faster.
+        The model computes the same numbers.  This is the last that is done to it, so that whoever changes the numbers
+        of the emitted model knows nothing of padding.
+
+        Args:
+            config: what the model was emitted with.
+            emitted: from ``emit``, not simulated; its weights may have got other values since.
+        """
+        rule = self._rules.channel_padding
+        fits = config.weight_dtype.startswith("int") and config.weight_granularity != "per_block"
+        if (
+            rule is None
+            or not (self._paddable or self._phased)
+            or not fits
+            or config.activation_dtype not in _EIGHT_BITS
+        ):
+            return
+        plan = self.plan(config)
+        from_float = {unit.name for unit in plan.int8_units if unit.inputs[0] not in plan.produced}
+        phased = from_float & self._phased.keys() if config.activation_dtype in rule.between else set()
+        if phased:
+            read_phases(emitted, {name: self._phased[name] for name in phased})
+        added = {name: amounts for name, amounts in self._paddable.items() if name in from_float - phased}
+        if added:
+            pad_channels(emitted, added, rule)
+
     def _range(self, tensor: str, config: QuantizeConfig, statistics: Statistics) -> tuple[float, float]:
-        key = (tensor, config.activation_range, config.activation_dtype, config.activation_symmetric)
+        percentile = config.activation_percentile
+        key = (tensor, config.activation_range, percentile, config.activation_dtype, config.activation_symmetric)
         if key not in self._ranges:
             if tensor not in statistics:
                 raise RecipeError(f"no calibration statistics for tensor {tensor!r}; collect them for this model first")
@@ -222,6 +265,7 @@ class Quantizer:
                 bits=16 if config.activation_dtype.endswith("16") else 8,
                 symmetric=config.activation_symmetric,
                 signed=config.activation_dtype.startswith("int"),
+                **({"percentile": percentile} if config.activation_range == "percentile" else {}),
             )
             self._ranges[key] = (float(found.low), float(found.high))
         return self._ranges[key]

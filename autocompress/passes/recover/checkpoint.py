@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import zipfile
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ import numpy as np
 import torch
 
 from autocompress.errors import StorageError
-from autocompress.files import write_bytes
+from autocompress.files import replacing
 
 
 @dataclass
@@ -41,9 +40,14 @@ def save_state(path: Path, state: TrainingState) -> None:
         for name, tensors in state.arrays.items()
         for position, tensor in enumerate(tensors)
     }
-    buffer = io.BytesIO()
-    np.savez(buffer, numbers=np.frombuffer(json.dumps(state.numbers).encode(), np.uint8), **flat)
-    write_bytes(path, buffer.getvalue())
+    numbers = np.frombuffer(json.dumps(state.numbers).encode(), np.uint8)
+    try:
+        with replacing(path) as file:
+            np.savez(file, numbers=numbers, **flat)
+    except OSError as error:
+        raise StorageError(
+            f"checkpoint {path} cannot be written ({error}); choose a folder that is writable"
+        ) from error
 
 
 def load_state(path: Path, identity: Mapping[str, Any]) -> TrainingState | None:

@@ -2,32 +2,38 @@
 
 Inputs are those that the student computes with the layers ahead already reconstructed, so that each layer also makes up
 for the ones before it (as in He et al., "Channel Pruning", arXiv 1707.06168, section 3.1, with the teacher's output as
-the target).  The change of the bias alone is bias correction (Nagel et al., arXiv 1906.04721, section 4.2).
+the target).  The change of the bias alone is bias correction (Nagel et al., arXiv 1906.04721, section 4.2); more is not
+done where the maps of the two have different sizes, and nothing at all if that does not bring the outputs nearer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
-from autocompress.graph.torch_execution.torch_graph import TorchGraph
+from autocompress.graph.torch_execution.values import as_tensor
 from autocompress.passes.recover.config import RecoverConfig
 from autocompress.passes.recover.least_squares import NormalEquations
 from autocompress.passes.recover.linear_layer import LinearLayer, linear_layers
+from autocompress.passes.recover.mean_shift import maps_differ, shift_means
+from autocompress.passes.recover.output_check import OutputCheck
 from autocompress.passes.recover.pair import Pair
-from autocompress.passes.recover.samples import Feeds, Samples
+from autocompress.passes.recover.samples import Samples
 from autocompress.passes.recover.statistics import correct_batch_norms
 from autocompress.passes.recover.twins import channels_of
+from autocompress.passes.recover.walk import Walk, most_held_bytes
 from autocompress.progress import Progress
 
-_MOST_UNITS, _FEWEST_UNITS = 384, 32  # to fit on
-_INPUT_BYTES = 32 * 2**20  # of all units together; inner tensors that live at the same time are several times as large
+_MOST_UNITS, _FEWEST_UNITS = 288, 32  # to fit on
+_FITTED = 3  # times as many units as judge
+_LIVE_BYTES = 384 * 2**20  # of the tensors of all units that are kept from one layer to the next
 _FEWEST_POSITIONS, _MOST_POSITIONS = 16, 256  # of a map or sequence, per sample
 _ROWS_PER_INPUT = 64  # of a layer: more rows of the same samples hardly tell more
 _NEXT_SEED = 7919  # from one batch to the next, so that each gives other positions
-_UNITS_AT_ONCE = 16
+_UNITS_AT_ONCE, _BYTES_AT_ONCE = 16, 24 * 2**20  # in a batch; what a layer computes is larger than what is kept
 _RIDGES = (1.0, 10.0, 100.0)  # times the configuration's
 _CLOSE = 1e-6  # relative error below which a layer already does what the teacher's does
 
@@ -45,59 +51,61 @@ def reconstruct_layers(pair: Pair, samples: Samples, config: RecoverConfig, prog
     Returns:
         Names of the layers that were changed.
     """
-    most = _units(samples)
-    fitted, judged = (positions[:most] for positions in samples.split(max(config.held_out, 0.25), config.seed))
-    size = _UNITS_AT_ONCE
-    chunks = [batch.feeds for batch in samples.in_order(fitted, size)]
-    fitting = len(chunks)
-    chunks += [batch.feeds for batch in samples.in_order(judged, size)]
-    correct_batch_norms(pair, chunks[:fitting])
     layers = [layer for layer in linear_layers(pair.models[0], pair.student) if layer.node.output[0] in pair.twins]
-    own = Walk(pair.student, chunks, [layer.node.input[0] for layer in layers])
-    wanted = Walk(pair.teacher, chunks, [layer.node.output[0] for layer in layers])
+
+    def walks(chunks: Sequence[Mapping[str, Any]]) -> list[Walk]:
+        return [
+            Walk(pair.student, chunks, [layer.node.input[0] for layer in layers]),
+            Walk(pair.teacher, chunks, [layer.node.output[0] for layer in layers]),
+        ]
+
+    each = _bytes_per_unit(samples, walks, len(layers))
+    fitting, chunks = _chosen(samples, config, each)
+    correct_batch_norms(pair, chunks[:fitting])
+    own, wanted = walks(chunks)
+    del chunks  # the walks let go of inputs that are read
+    check: OutputCheck | None = None
     changed: list[str] = []
     for position, layer in enumerate(layers):
-        equations = _gather(pair, layer, own.advance(), wanted.advance(), (fitting, config.seed + position))
-        if _reconstruct(pair, layer, equations, config.ridge):
+        inputs, targets = own.advance(), wanted.advance()
+        if maps_differ(pair, layer, inputs[0], targets[0]):
+            check = check or OutputCheck(pair, config, changed)
+            done = shift_means(pair, layer, inputs, targets, fitting)
+        else:
+            equations = _gather(pair, layer, inputs, targets, (fitting, config.seed + position))
+            done = _reconstruct(pair, layer, equations, config.ridge)
+        del inputs, targets  # before the next ones are computed
+        if done:
             changed.append(layer.node.name)
         progress.detail(f"layer {position + 1} of {len(layers)}")
-    return changed
+    return changed if check is None else check.kept(changed, samples, progress)
 
 
-def _units(samples: Samples) -> int:
-    """How many units are used: as many as their inner tensors leave memory for."""
-    feeds = samples.take(np.zeros(1, np.int64))[0].feeds
-    fit = _INPUT_BYTES // max(1, sum(array.nbytes for array in feeds.values()))
-    return min(_MOST_UNITS, max(_FEWEST_UNITS, fit))
+def _bytes_per_unit(samples: Samples, walks: Callable[[Sequence[Mapping[str, Any]]], list[Walk]], stops: int) -> int:
+    """What the tensors of one unit take that are kept from one layer to the next."""
+    one = samples.take(np.zeros(1, np.int64))[0].feeds
+    return max(1, int(most_held_bytes(walks([one]), stops)))
 
 
-class Walk:
-    """Runs a graph from one tensor to the next on all batches, keeping only what later tensors need.
+def _chosen(samples: Samples, config: RecoverConfig, each: int) -> tuple[int, list[dict[str, torch.Tensor]]]:
+    """As many units as memory holds, in batches, and how many of the batches are to fit; the others judge.
 
     Args:
-        graph: the graph.
-        chunks: its inputs, batch by batch.
-        tensors: to stop at, in graph order.
+        samples: to choose from.
+        config: ``held_out`` and ``seed`` count.
+        each: bytes per unit.
     """
-
-    def __init__(self, graph: TorchGraph, chunks: Sequence[Feeds], tensors: Sequence[str]) -> None:
-        self._graph = graph
-        self._values = [dict(chunk) for chunk in chunks]
-        self._left = list(tensors)
-
-    def advance(self) -> list[torch.Tensor]:
-        """The next tensor, for every batch; weights are read as they are now."""
-        tensor = self._left[0]
-        results = []
-        for values in self._values:
-            values.update(self._graph.run(values, [tensor]))
-            results.append(values[tensor])
-        self._left.pop(0)
-        needed = self._graph.tensors_read(self._values[0], self._left) if self._left else set()
-        for values in self._values:
-            for name in set(values) - needed:
-                del values[name]
-        return results
+    fitted = min(_MOST_UNITS, max(_FEWEST_UNITS, _LIVE_BYTES // each * _FITTED // (_FITTED + 1)))
+    at_once = min(_UNITS_AT_ONCE, max(1, _BYTES_AT_ONCE // each))
+    parts = samples.split(max(config.held_out, 0.25), config.seed)
+    chunks = [
+        [
+            {name: as_tensor(array, torch.float32) for name, array in batch.feeds.items()}
+            for batch in samples.in_order(positions[:count], at_once)
+        ]
+        for positions, count in zip(parts, (fitted, max(1, fitted // _FITTED)), strict=True)
+    ]
+    return len(chunks[0]), [*chunks[0], *chunks[1]]
 
 
 def _gather(

@@ -28,7 +28,8 @@ class RecoverConfig:
         step_size_rate: the same for steps of quantization, in units of ``learning_rate``.
         weight_decay: decoupled (AdamW).
         distillation: "end_to_end", "block_wise" (each part between features alone) or "layer_wise" (each layer alone).
-        output_loss: "kl", "mse", or "auto", which takes KL for outputs that look like logits or probabilities.
+        output_loss: "kl", "mse", or "auto", which takes KL for outputs that look like logits or probabilities, and what
+            ``data.detections`` says for those that hold boxes beside scores.
         temperature: of the softmax in KL.
         features: inner tensors whose values are also matched; None chooses them.
         feature_weight: of all features together, relative to the outputs, as both are at the start.

@@ -25,10 +25,11 @@ from autocompress.passes.recover.training import Problem
 
 _LOOKED_AT = 16  # units from which losses are chosen
 _MEASURED = 8  # units on which losses and the variances of features are measured; features are large
-_COMPARED = 4  # units on which candidates for features are compared; there can be many candidates
+_COMPARED = 4  # units that are run together for that, and on which candidates for features are compared
 _MOST_GIVEN = 8  # units in a step where each is a batch by itself
 _MOST_JUDGED = 128  # held-out units that are judged
 _MOST_PLACES = 2**15  # of results that are images, in a step: each place is a sample of its own there
+_LEAST_SHARE = 1e-12  # of a class, so that its logarithm is finite
 _SMALL = 1e-4  # a loss that nothing is left to gain from
 
 Losses = Mapping[str, TensorLoss]
@@ -57,10 +58,10 @@ class Distillation:
         self._pair, self._samples, self._config = pair, samples, config
         self._train, held_out = samples.split(config.held_out, config.seed)
         self._held_out = held_out[:_MOST_JUDGED]
-        looked_at = samples.take(self._train[:_LOOKED_AT])[:_MOST_GIVEN]
+        looked_at = list(samples.in_order(self._train[:_LOOKED_AT], _COMPARED))[:_MOST_GIVEN]
         self.features = self._chosen_features()
         self._fast = config.bfloat16 and not pair.student.grids and has_fast_bfloat16()
-        measured = samples.take(self._train[:_MEASURED])
+        measured = list(samples.in_order(self._train[:_MEASURED], _COMPARED))
         outputs, features = self._output_losses(looked_at), self._feature_losses(measured)
         if not outputs and not features:
             raise RecipeError("recover step: the model gives no real numbers to compare with the original's; leave out")
@@ -104,11 +105,14 @@ class Distillation:
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def judge(self) -> float:
-        """Mean loss of the outputs over the held-out samples, as they are."""
+        """Mean loss of the outputs over the held-out samples, as they are.
+
+        The task loss counts too: a student that follows labels away from the teacher would seem to lose ground.
+        """
         total, count = 0.0, 0
-        for batch in self._samples.in_order(self._held_out, 2 * self._at_once):
+        for batch in self._samples.in_order(self._held_out, self._at_once):
             size = len(batch.positions)
-            total += size * float(self._compared(batch.feeds, self._judged, False))
+            total += size * float(self._compared(batch.feeds, self._judged, False, self._labels(batch)))
             count += size
         return total / count
 
@@ -130,7 +134,7 @@ class Distillation:
     def _portions(self, batch: Dealt, place: tuple[int, int]) -> Iterator[tuple[dict[str, Array], Any, float]]:
         """Inputs and labels of as many samples as memory allows at once, with their share of the batch."""
         config = self._config
-        labels = batch.labels if config.label_weight > 0 else None
+        labels = self._labels(batch)
         # Mixed images have no label, so only every other batch is mixed where there are labels.
         mix = labels is None or place[0] % 2 == 1
         feeds = batch.feeds
@@ -145,6 +149,15 @@ class Distillation:
             chosen = slice(int(part[0]), int(part[-1]) + 1)
             share = len(part) / size
             yield {k: v[chosen] for k, v in feeds.items()}, None if labels is None else labels[chosen], share
+
+    def _labels(self, batch: Dealt) -> Any:
+        return batch.labels if self._config.label_weight > 0 else None
+
+    def _scores(self, own: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Scores of classes whose softmax are the student's probabilities."""
+        name = self._pair.student.outputs[0]
+        loss, values = self.losses.get(name), own[name].float()
+        return values.clamp_min(_LEAST_SHARE).log() if loss is not None and loss.kind == "probabilities" else values
 
     def _learn_penalties(self) -> float:
         config, total = self._config, torch.zeros(())
@@ -165,8 +178,7 @@ class Distillation:
             own = self._pair.student.run(feeds, names)
         parts = [loss(own[name].float(), wanted[name].float()) for name, loss in losses.items()]
         if labels is not None:
-            logits = own[self._pair.student.outputs[0]].float()
-            parts.append(self._config.label_weight * task_loss(logits, np.asarray(labels)))
+            parts.append(self._config.label_weight * task_loss(self._scores(own), np.asarray(labels)))
         return torch.stack(parts).sum()
 
     def _saved_bytes(self, samples: int) -> int:
@@ -192,7 +204,9 @@ class Distillation:
         """Losses that come to ``weight`` together as the student is now."""
         if not losses:
             return {}
-        now = sum(float(self._compared(batch.feeds, losses, False)) for batch in looked_at) / len(looked_at)
+        sizes = [len(batch.positions) for batch in looked_at]
+        parts = [float(self._compared(batch.feeds, losses, False)) for batch in looked_at]
+        now = float(np.average(parts, weights=sizes))
         factor = weight / max(now, _SMALL) if math.isfinite(now) else weight
         return {name: replace(loss, weight=loss.weight * factor) for name, loss in losses.items()}
 

@@ -10,6 +10,7 @@ from onnx import ModelProto
 from autocompress.errors import RecipeError
 from autocompress.graph.index import GraphIndex
 from autocompress.graph.torch_execution.torch_graph import TorchGraph
+from autocompress.passes.recover.resampling import resampled
 from autocompress.passes.recover.twins import channel_axis, channels_of
 
 MOST_FEATURES = 8
@@ -29,7 +30,8 @@ def chosen_features(
 
     Where branches join (residual sums), layers before them can be pruned freely, so these come first; without joints,
     results of layers and activations are taken.  A tensor is left out where its shape differs (and ``twins`` does not
-    say which channels are left), or where the student has silenced a channel that the teacher uses.
+    say which channels are left), or where the student has silenced a channel that the teacher uses.  Another height and
+    width, of a student that computes with smaller images, does not count: the teacher's map is resampled then.
 
     Args:
         student: being trained.
@@ -49,6 +51,7 @@ def chosen_features(
         own, wanted = student.run(feeds, names), teacher.run(feeds, names)
     if twins and asked is None:
         wanted = {n: _left(own[n], v, twins[n]) if n in twins else v for n, v in wanted.items()}
+    wanted = {name: resampled(value, own[name]) for name, value in wanted.items()}
     fitting = [name for name in names if own[name].is_floating_point() and own[name].shape == wanted[name].shape]
     if asked is not None:
         if lost := [name for name in candidates if name not in fitting]:

@@ -9,10 +9,12 @@ from typing import Any
 import torch
 import torch.nn.functional as functional
 
+from autocompress.data.detections import ConstantDeviances, DetectionLayout, detection_layout, deviances
 from autocompress.data.labels import check_labels
 from autocompress.errors import DataError
 from autocompress.graph.torch_execution.call import Tensor
 from autocompress.graph.torch_execution.weights import Array
+from autocompress.passes.recover.resampling import resampled
 from autocompress.passes.recover.twins import channel_axis, channels_of
 
 _PEAK = 5.0  # a mean largest probability so many times the uniform one looks like a classifier's
@@ -20,15 +22,38 @@ _FLOOR = 1e-3  # of the mean variance: channels that hardly vary are not blown u
 
 
 @dataclass(frozen=True)
+class DetectionScale:
+    """What constants would leave of an output that holds detections, per place.
+
+    Attributes:
+        layout: of the output.
+        scores: divergence of all scores.
+        numbers: weighted variance of each number.
+    """
+
+    layout: DetectionLayout
+    scores: float
+    numbers: Any
+
+    def loss(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """Mean of the lost deviances of scores and of numbers."""
+        divergence, squares = deviances(self.layout, teacher, student, torch)
+        places = teacher.numel() // teacher.shape[self.layout.axis]
+        return (divergence / self.scores + (squares / self.numbers).mean()) / (2 * places)
+
+
+@dataclass(frozen=True)
 class TensorLoss:
     """The loss at one tensor.
 
     Attributes:
-        kind: "kl" on logits, "probabilities" (KL on what already is softmaxed), or "mse".
+        kind: "kl" on logits, "probabilities" (KL on what already is softmaxed), "detections" (lost deviance of scores
+            and of boxes where something is found, see ``data.detections``), or "mse".
         weight: factor.
         temperature: of the softmax of "kl".
         inverse_variance: for "mse", 1 / variance of the teacher per channel, broadcast over the tensor.
         channels: those of the teacher that the student computes; None where it computes all.
+        detections: what "detections" are measured by; None for all other kinds.
     """
 
     kind: str
@@ -36,11 +61,15 @@ class TensorLoss:
     temperature: float
     inverse_variance: Any
     channels: Any = None
+    detections: DetectionScale | None = None
 
     def __call__(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """Mean over samples and elements."""
+        """Mean over samples and elements; maps of a teacher are compared at the student's height and width."""
         if self.channels is not None:
             teacher = channels_of(teacher, self.channels, channel_axis(teacher))
+        teacher = resampled(teacher, student)
+        if self.detections is not None:
+            return self.weight * self.detections.loss(student, teacher)
         if self.kind == "kl":
             return self.weight * _divergence(student, teacher, self.temperature)
         if self.kind == "probabilities":
@@ -58,6 +87,9 @@ def output_loss(teacher: Tensor, choice: str, temperature: float, weight: float)
         temperature: of KL.
         weight: factor.
     """
+    scale = _detection_scale(teacher) if choice == "auto" else None
+    if scale is not None:
+        return TensorLoss("detections", weight, temperature, None, detections=scale)
     kind = _output_kind(teacher) if choice == "auto" else choice
     if kind == "kl" and _is_distribution(teacher):
         kind = "probabilities"
@@ -111,6 +143,20 @@ def _output_kind(teacher: Tensor) -> str:
     classes = teacher.shape[1]
     peak = float(torch.softmax(teacher, 1).amax(1).mean())
     return "kl" if peak > min(_PEAK / classes, 0.6) else "mse"
+
+
+def _detection_scale(teacher: Tensor) -> DetectionScale | None:
+    values = teacher.detach().numpy()
+    layout = detection_layout(values)
+    if layout is None:
+        return None
+    constant = ConstantDeviances(layout)
+    constant.add(values)
+    return DetectionScale(
+        layout,
+        constant.scores / constant.places,
+        torch.as_tensor(constant.numbers / constant.places, dtype=torch.float32),
+    )
 
 
 def _is_distribution(teacher: Tensor) -> bool:

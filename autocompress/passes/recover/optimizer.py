@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +15,7 @@ _BETAS = (0.9, 0.999)
 _EPSILON = 1e-8
 _LEAST_ROWS = 8
 _MOST_PRODUCTS = 2**28  # of an orthogonalization's matrix product; more takes longer than the gradient itself
+_MOST_TOGETHER = 2**18  # elements that are gone over at once
 _TYPICAL = 0.5  # root mean square of Adam's moves, relative to its rate: both kinds of moves are equally long
 
 
@@ -25,8 +27,9 @@ class Descent:
     2024; of Adam's length as in Liu et al., arXiv 2502.16982): all directions advance alike, also those of small
     gradients, which first-order steps leave to the end.  There is rarely time for an end here.
 
-    All elements are one long vector: compressed models have many small tensors, and a dozen operations on each of them
-    would take longer than the gradients of a small network.
+    Small tensors that follow each other are one vector: compressed models have many of them, and a dozen operations on
+    each would take longer than the gradients of a small network.  Large ones go alone, because what a step computes in
+    between takes several times the memory of what it goes over at once.
 
     Attributes:
         first: moving average of the gradients, of all elements in a row (m).
@@ -41,18 +44,17 @@ class Descent:
 
     def __init__(self, parameters: Sequence[Any], scales: Sequence[torch.Tensor], weight_decay: float = 0.0) -> None:
         self._parameters = list(parameters)
-        self._sizes = [parameter.numel() for parameter in parameters]
-        self._scale = torch.cat(
-            [scale.expand_as(parameter).reshape(-1) for parameter, scale in zip(parameters, scales, strict=True)]
-        )
+        self._runs = _runs([parameter.numel() for parameter in parameters])
+        self._scales = [_joined_scales(self._parameters[run], scales[run]) for run in self._runs]
         self._is_matrix = [_is_matrix(parameter) for parameter in parameters]
         self._weight_decay = weight_decay
         self.reset()
 
     def reset(self) -> None:
         """Forgets all gradients so far."""
-        self.first = torch.zeros_like(self._scale)
-        self.second = torch.zeros_like(self._scale)
+        count = sum(parameter.numel() for parameter in self._parameters)
+        kind = functools.reduce(torch.promote_types, (parameter.dtype for parameter in self._parameters), torch.float32)
+        self.first, self.second = torch.zeros(count, dtype=kind), torch.zeros(count, dtype=kind)
         self.steps = 0
 
     def zero_grad(self) -> None:
@@ -67,22 +69,35 @@ class Descent:
         Args:
             rate: factor of all scales.
         """
-        gradient = torch.cat([self._flat_gradient(parameter) for parameter in self._parameters])
         self.steps += 1
-        self.first.lerp_(gradient, 1.0 - _BETAS[0])
-        self.second.mul_(_BETAS[1]).addcmul_(gradient, gradient, value=1.0 - _BETAS[1])
+        start = 0
+        for run, scale in zip(self._runs, self._scales, strict=True):
+            end = start + sum(parameter.numel() for parameter in self._parameters[run])
+            self._step_run(run, scale, slice(start, end), rate)
+            start = end
+
+    def _step_run(self, run: slice, scale: torch.Tensor, elements: slice, rate: float) -> None:
+        """Moves parameters that lie together."""
+        parameters = self._parameters[run]
+        gradient = _flat([self._flat_gradient(parameter) for parameter in parameters])
+        first, second = self.first[elements], self.second[elements]
+        gradient = gradient.to(first.dtype)
+        first.lerp_(gradient, 1.0 - _BETAS[0])
+        second.mul_(_BETAS[1]).addcmul_(gradient, gradient, value=1.0 - _BETAS[1])
         # Nesterov's look ahead; the length of what is orthogonalized does not matter.
-        ahead = self.first.lerp(gradient, 1.0 - _BETAS[0]).split(self._sizes)
+        sizes = [parameter.numel() for parameter in parameters]
+        are_matrices = self._is_matrix[run]
+        ahead = first.lerp(gradient, 1.0 - _BETAS[0]).split(sizes) if any(are_matrices) else ()
         corrections = [1.0 - beta**self.steps for beta in _BETAS]
-        spread = (self.second / corrections[1]).sqrt_().add_(_EPSILON)
-        moves = (self.first / spread).div_(corrections[0]).split(self._sizes)
-        scales = self._scale.split(self._sizes)
-        for position, parameter in enumerate(self._parameters):
+        spread = (second / corrections[1]).sqrt_().add_(_EPSILON)
+        moves = torch.div(first, spread, out=spread).div_(corrections[0]).split(sizes)
+        scales = scale.split(sizes) if len(parameters) > 1 else (scale,)
+        for position, parameter in enumerate(parameters):
             if self._weight_decay:
                 parameter.mul_(1.0 - rate * self._weight_decay)
-            is_matrix = self._is_matrix[position]
-            move = _matrix_move(ahead[position], parameter) if is_matrix else moves[position]
-            parameter.sub_((move * scales[position]).mul_(rate).view_as(parameter))
+            move = _matrix_move(ahead[position], parameter) if are_matrices[position] else moves[position]
+            own = scales[position].view_as(parameter) if len(parameters) > 1 else scale
+            parameter.sub_((move.view_as(parameter) * own).mul_(rate))
 
     def gradient_norm(self) -> float:
         """Euclidean norm of all gradients together; not finite where one of them is not."""
@@ -102,6 +117,31 @@ class Descent:
     def _flat_gradient(parameter: Any) -> torch.Tensor:
         gradient = parameter.grad
         return torch.zeros(parameter.numel(), dtype=parameter.dtype) if gradient is None else gradient.reshape(-1)
+
+
+def _runs(sizes: Sequence[int]) -> list[slice]:
+    """Neighbours of at most so many elements together, or a single one."""
+    runs: list[slice] = []
+    together = 0
+    for position, size in enumerate(sizes):
+        if runs and together + size <= _MOST_TOGETHER:
+            runs[-1] = slice(runs[-1].start, position + 1)
+            together += size
+        else:
+            runs.append(slice(position, position + 1))
+            together = size
+    return runs
+
+
+def _joined_scales(parameters: Sequence[Any], scales: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Of every element where there are several parameters; else the scale as it is, which is broadcast."""
+    if len(parameters) == 1:
+        return scales[0]
+    return _flat([s.expand_as(p).reshape(-1) for p, s in zip(parameters, scales, strict=True)])
+
+
+def _flat(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
 
 
 def _is_matrix(parameter: torch.Tensor) -> bool:

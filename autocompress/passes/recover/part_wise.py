@@ -16,7 +16,6 @@ import torch
 
 from autocompress.errors import RecipeError
 from autocompress.graph.torch_execution.torch_graph import SubGraph
-from autocompress.passes.recover.closed_form import Walk
 from autocompress.passes.recover.config import RecoverConfig
 from autocompress.passes.recover.features import chosen_features
 from autocompress.passes.recover.linear_layer import linear_layers
@@ -24,6 +23,7 @@ from autocompress.passes.recover.losses import TensorLoss, feature_loss
 from autocompress.passes.recover.pair import Pair
 from autocompress.passes.recover.samples import Samples, Shuffled
 from autocompress.passes.recover.training import Problem, Training
+from autocompress.passes.recover.walk import Walk
 from autocompress.progress import Progress
 
 _FEWEST_STEPS = 20
@@ -32,12 +32,17 @@ _UNITS_AT_ONCE = 16
 
 @dataclass
 class _Part:
-    """A part of the student with its inputs and targets, unit by unit."""
+    """A part of the student with its inputs and targets, in the batches in which they were computed."""
 
     graph: SubGraph
     inputs: list[dict[str, torch.Tensor]]
     targets: list[torch.Tensor]
     loss: TensorLoss
+
+    def batch(self, places: Sequence[tuple[int, int]]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        """Inputs and target of the units at these places, given as batch and row."""
+        inputs = {name: torch.stack([self.inputs[c][name][row] for c, row in places]) for name in self.graph.inputs}
+        return inputs, torch.stack([self.targets[c][row] for c, row in places])
 
 
 def train_parts(
@@ -130,17 +135,15 @@ def _train_part(
 ) -> Training:
     units, steps, limit_s = share
     end = part.graph.outputs[0]
-    joined = {name: torch.cat([chunk[name] for chunk in part.inputs]) for name in part.graph.inputs}
-    target = torch.cat(part.targets)
-    count = len(target)
+    places = [(chunk, row) for chunk, target in enumerate(part.targets) for row in range(len(target))]
+    count = len(places)
     fit = np.arange(min(units, count))
     judge = np.arange(units, count) if units < count else fit
     order = Shuffled(fit, config.batch_size, config.seed)
 
     def compared(positions: Any) -> torch.Tensor:
-        chosen = torch.as_tensor(positions)
-        own = part.graph({name: tensor[chosen] for name, tensor in joined.items()})[end]
-        return part.loss(own, target[chosen])
+        inputs, target = part.batch([places[position] for position in positions])
+        return part.loss(part.graph(inputs)[end], target)
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def judged() -> float:

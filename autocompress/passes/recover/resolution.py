@@ -14,6 +14,7 @@ from autocompress.graph.specs import input_specs
 from autocompress.passes.recover.closed_form import reconstruct_layers
 from autocompress.passes.recover.config import RecoverConfig
 from autocompress.passes.recover.end_to_end import Distillation
+from autocompress.passes.recover.freed_memory import give_back
 from autocompress.passes.recover.pair import Pair
 from autocompress.passes.recover.part_wise import train_parts
 from autocompress.passes.recover.payload import RecoverPayload
@@ -37,12 +38,14 @@ def resolve_recovery(
     start = time.monotonic()
     if config.level == "none":
         return RecoverPayload({}, {"level": "none"})
+    give_back()
     pair = Pair(student, teacher, config)
     samples = Samples(batches, input_specs(student), labels)
     history: dict[str, Any] = {"level": config.level, "samples": len(samples)}
     if config.level == "closed_form" or config.closed_form:
         progress.stage("recover: closed form")
         history["reconstructed_layers"] = reconstruct_layers(pair, samples, config, progress)
+        give_back()
     if config.trains:
         left_s = None if deadline_s is None else max(1.0, deadline_s - (time.monotonic() - start))
         progress.stage("recover: distillation", config.total_steps, left_s)
@@ -65,6 +68,7 @@ def _end_to_end(
 ) -> dict[str, Any]:
     distillation = Distillation(pair, samples, config)
     training = Training(distillation.problem(), config, config.total_steps, progress, deadline_s, checkpoint)
+    give_back()
     training.run()
     return {
         "steps": training.step,

@@ -57,15 +57,14 @@ class Samples:
         shapes = {tuple((name, array.shape[1:]) for name, array in sorted(part.items())) for part in parts}
         self.is_mixable = free and len(shapes) == 1
         self._parts = parts
-        self._joined: Feeds = {}
-        if self.is_mixable:
-            self._joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-            self._parts = []
+        sizes = [len(next(iter(part.values()))) for part in parts] if self.is_mixable else []
+        # Batches stay as they came, because joining them would take their memory twice.
+        self._places = [(part, row) for part, size in enumerate(sizes) for row in range(size)]
         self._labels = None if labels is None else self._unit_labels(np.asarray(labels))
 
     def __len__(self) -> int:
         """Number of units."""
-        return len(next(iter(self._joined.values()))) if self.is_mixable else len(self._parts)
+        return len(self._places) if self.is_mixable else len(self._parts)
 
     def split(self, held_out: float, seed: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Positions of training and of held-out units; with a single unit it is both."""
@@ -79,7 +78,7 @@ class Samples:
         """The units at these positions: one batch of samples, or batches as they were given."""
         if self.is_mixable:
             labels = None if self._labels is None else np.asarray([self._labels[p] for p in positions])
-            return [Dealt({name: array[positions] for name, array in self._joined.items()}, labels, positions)]
+            return [Dealt(self._gathered(positions), labels, positions)]
         return [
             Dealt(self._parts[p], None if self._labels is None else self._labels[p], np.asarray([p])) for p in positions
         ]
@@ -88,6 +87,11 @@ class Samples:
         """Batches of at most ``size`` units, each unit once."""
         for start in range(0, len(positions), size):
             yield from self.take(positions[start : start + size])
+
+    def _gathered(self, positions: npt.NDArray[np.int64]) -> Feeds:
+        """Single samples from wherever they lie, as one batch."""
+        places = [self._places[position] for position in positions]
+        return {name: np.stack([self._parts[part][name][row] for part, row in places]) for name in self._parts[0]}
 
     def _unit_labels(self, labels: Array) -> list[Labels]:
         sizes = [1] * len(self) if self.is_mixable else [len(next(iter(part.values()))) for part in self._parts]

@@ -1,6 +1,7 @@
 """The weight of a layer as it lies in the file: which of its numbers are zero, however they are stored.
 
-Between a stored weight and its layer may stand a DequantizeLinear, a Cast (of four bits, of half precision), or both.
+Between a stored weight and its layer may stand a DequantizeLinear, a Cast (of four bits, of half precision), a Pad (of
+input channels or of kernels, whose zeros are nobody's sparsity), what reorders it, or several of them.
 Integers are zero where they equal their zero point:
 
     float                    x == 0
@@ -91,8 +92,8 @@ def _weight(
     node: NodeProto, like: str, name: str, points: str | None, grid: NodeProto | None, index: GraphIndex
 ) -> StoredWeight | None:
     """A weight, its zero points, and the node that says along which axis they lie (None for floats)."""
-    tensor = _behind_cast(name, index)
-    point = None if points is None else _behind_cast(points, index)
+    tensor = _stored(name, index)
+    point = None if points is None else _stored(points, index)
     if tensor is None or (points is not None and point is None):
         return None
     values = index.weight(tensor.name)
@@ -110,12 +111,22 @@ def _weight(
     return StoredWeight(tensor.name, values.shape, dtype, _granularity(dtype, grid, index), view)
 
 
-def _behind_cast(name: str, index: GraphIndex) -> TensorProto | None:
-    """The stored tensor of a name, looked up through a Cast; None where it is computed."""
-    producer = index.producers.get(name)
-    if producer is not None and producer.op_type == "Cast":
-        name = producer.input[0]
+def _stored(name: str, index: GraphIndex) -> TensorProto | None:
+    """The stored tensor of a name, looked up through reordering, Pad and Cast; None where it is computed."""
+    for op_types in (("Reshape", "Transpose", "Reshape"), ("Pad",), ("Cast",)):
+        name = _behind(op_types, name, index)
     return index.initializers.get(name)
+
+
+def _behind(op_types: tuple[str, ...], name: str, index: GraphIndex) -> str:
+    """What the first of a row of operators reads, where they compute a tensor; else its own name."""
+    source = name
+    for op_type in op_types:
+        producer = index.producers.get(source)
+        if producer is None or producer.op_type != op_type:
+            return name
+        source = producer.input[0]
+    return source
 
 
 def _along(points: Points, shape: tuple[int, ...], grid: NodeProto | None, like: str) -> Points:

@@ -6,6 +6,7 @@ What one operator shows is a ``Box``; ``placement`` says where each stands; ``gr
 from __future__ import annotations
 
 from autocompress.report.graph_picture.box import Box
-from autocompress.report.graph_picture.svg import graph_svg
+from autocompress.report.graph_picture.names import place_in_network
+from autocompress.report.graph_picture.svg import MOST_LETTERS, graph_svg
 
-__all__ = ["Box", "graph_svg"]
+__all__ = ["MOST_LETTERS", "Box", "graph_svg", "place_in_network"]

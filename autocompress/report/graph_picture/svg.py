@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from autocompress.report.graph_picture.box import Box
+from autocompress.report.graph_picture.columns import columns
 from autocompress.report.graph_picture.placement import Placement, place
 from autocompress.report.html.markup import Markup, element
 
@@ -26,7 +27,9 @@ _WIDTH, _GAP, _BEND = 168.0, 22.0, 26.0
 _TITLE, _LINE, _PAD, _LAYER_GAP = 17.0, 13.0, 7.0, 30.0
 _MARGIN, _LEGEND = 24.0, 64.0
 _BAR = 4.0
-_MOST_LETTERS, _TITLE_LETTERS = 26, 15
+# Between columns: lines go up side by side in lanes.
+_GUTTER, _LANE, _LANES, _TURN = 64.0, 7.0, 8, 26.0
+MOST_LETTERS, _TITLE_LETTERS = 26, 13
 _BADGE = "#8a1c7c"
 
 
@@ -44,10 +47,13 @@ def graph_svg(title: str, boxes: Sequence[Box]) -> str:
     heights = [max([_height(boxes[n]) for n in layer if n < len(boxes)], default=0.0) for layer in placement.layers]
     width = max([_layer_width(layer, len(boxes)) for layer in placement.layers], default=0.0)
     width = max(width, 640.0)
-    tops = [_MARGIN + _LEGEND + sum(heights[:i]) + i * _LAYER_GAP for i in range(len(heights))]
-    at = _centres(placement, len(boxes), width)
-    bottom = (tops[-1] + heights[-1] if tops else _LEGEND) + _MARGIN
-    lines = _edges(boxes, placement, at, tops, heights)
+    step = width + _GUTTER
+    slots = columns(heights, _crossing(placement), step, _LAYER_GAP)
+    tops = [_MARGIN + _LEGEND + slot.top for slot in slots]
+    at = _centres(placement, len(boxes), width, [slot.column * step for slot in slots])
+    bottom = max((top + height for top, height in zip(tops, heights, strict=True)), default=_LEGEND) + _MARGIN
+    gutters = [_MARGIN + (slot.column + 1) * step - _GUTTER for slot in slots]
+    lines = _edges(boxes, placement, at, tops, heights, gutters)
     drawn = [
         _box(boxes[node], at[node], tops[layer])
         for layer, nodes in enumerate(placement.layers)
@@ -55,7 +61,7 @@ def graph_svg(title: str, boxes: Sequence[Box]) -> str:
         if node < len(boxes)
     ]
     used = [kind for kind in _COLOURS if any(box.kind == kind for box in boxes)]
-    full = width + 2 * _MARGIN
+    full = width + 2 * _MARGIN + step * max((slot.column for slot in slots), default=0)
     return (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
         + element(
@@ -89,11 +95,21 @@ def _span(node: int, count: int) -> float:
     return _WIDTH if node < count else _BEND
 
 
-def _centres(placement: Placement, count: int, width: float) -> dict[int, float]:
-    """Horizontal centres; every layer stands in the middle."""
+def _crossing(placement: Placement) -> list[int]:
+    """For each layer, how many lines come down to it from the layer above."""
+    layer_of = {node: i for i, layer in enumerate(placement.layers) for node in layer}
+    found = [0] * len(placement.layers)
+    for (reader, _), bends in placement.paths.items():
+        for node in (*bends, reader):
+            found[layer_of[node]] += 1
+    return found
+
+
+def _centres(placement: Placement, count: int, width: float, shifts: Sequence[float]) -> dict[int, float]:
+    """Horizontal centres; every layer stands in the middle of its column."""
     at = {}
-    for layer in placement.layers:
-        x = _MARGIN + (width - _layer_width(layer, count)) / 2
+    for layer, shift in zip(placement.layers, shifts, strict=True):
+        x = _MARGIN + shift + (width - _layer_width(layer, count)) / 2
         for node in layer:
             at[node] = x + _span(node, count) / 2
             x += _span(node, count) + _GAP
@@ -101,29 +117,49 @@ def _centres(placement: Placement, count: int, width: float) -> dict[int, float]
 
 
 def _edges(
-    boxes: Sequence[Box], placement: Placement, at: dict[int, float], tops: Sequence[float], heights: Sequence[float]
+    boxes: Sequence[Box],
+    placement: Placement,
+    at: dict[int, float],
+    tops: Sequence[float],
+    heights: Sequence[float],
+    gutters: Sequence[float],
 ) -> list[Markup]:
     layer_of = {node: i for i, layer in enumerate(placement.layers) for node in layer}
-    lines = []
+    lines, taken = [], dict.fromkeys(gutters, 0)
     for (reader, read), bends in placement.paths.items():
-        start = (at[read], tops[layer_of[read]] + _height(boxes[read]))
-        points = [start]
-        for bend in bends:
-            top = tops[layer_of[bend]]
-            points += [(at[bend], top), (at[bend], top + heights[layer_of[bend]])]
-        points.append((at[reader], tops[layer_of[reader]]))
-        lines.append(element("path", d=_curve(points), fill="none", stroke="#9aa3b2", stroke_width=1.2))
+        start = layer_of[read]
+        x, y = at[read], tops[start] + _height(boxes[read])
+        path = [f"M{x:.1f} {y:.1f}"]
+        for layer, node in enumerate((*bends, reader), start + 1):
+            end = (at[node], tops[layer])
+            if gutters[layer] == gutters[layer - 1]:
+                path.append(_curve((x, y), end))
+            else:
+                gutter = gutters[layer - 1]
+                path.append(_around((x, y), gutter + _LANE * (1 + taken[gutter] % _LANES), end))
+                taken[gutter] += 1
+            x, y = end
+            if node != reader:
+                y += heights[layer]
+                path.append(f"L{x:.1f} {y:.1f}")
+        lines.append(element("path", d="".join(path), fill="none", stroke="#9aa3b2", stroke_width=1.2))
     return lines
 
 
-def _curve(points: Sequence[tuple[float, float]]) -> str:
-    """Straight where it runs through a layer, bent between layers."""
-    (x, y), parts = points[0], [f"M{points[0][0]:.1f} {points[0][1]:.1f}"]
-    for next_x, next_y in points[1:]:
-        middle = (y + next_y) / 2
-        parts.append(f"C{x:.1f} {middle:.1f} {next_x:.1f} {middle:.1f} {next_x:.1f} {next_y:.1f}")
-        x, y = next_x, next_y
-    return "".join(parts)
+def _curve(start: tuple[float, float], end: tuple[float, float]) -> str:
+    """Down to the next layer."""
+    middle = (start[1] + end[1]) / 2
+    return f"C{start[0]:.1f} {middle:.1f} {end[0]:.1f} {middle:.1f} {end[0]:.1f} {end[1]:.1f}"
+
+
+def _around(start: tuple[float, float], gutter: float, end: tuple[float, float]) -> str:
+    """Out of the bottom of a column, up beside it, and into the top of the next."""
+    low, high = start[1] + _TURN, end[1] - _TURN
+    return (
+        f"C{start[0]:.1f} {low:.1f} {gutter:.1f} {low:.1f} {gutter:.1f} {start[1]:.1f}"
+        f"L{gutter:.1f} {end[1]:.1f}"
+        f"C{gutter:.1f} {high:.1f} {end[0]:.1f} {high:.1f} {end[0]:.1f} {end[1]:.1f}"
+    )
 
 
 def _box(box: Box, centre: float, top: float) -> Markup:
@@ -161,5 +197,5 @@ def _legend(kinds: Sequence[str]) -> list[Markup]:
     return parts
 
 
-def _cut(text: str, letters: int = _MOST_LETTERS) -> str:
+def _cut(text: str, letters: int = MOST_LETTERS) -> str:
     return text if len(text) <= letters else f"{text[: letters - 1]}…"

@@ -41,6 +41,8 @@ def _pruned(before: LayerFacts, after: Sequence[LayerFacts]) -> list[str]:
     inputs, outputs = after[0].inputs, after[-1].outputs
     if before.is_depthwise and (inputs, before.inputs) == (outputs, before.outputs):
         return [_fewer("channels", before.outputs, outputs)]
+    if len(after) == 1 and after[0].kernel != before.kernel:
+        inputs = before.inputs  # folded with a space-to-depth before it: pixels of the kernel instead of channels
     return [_fewer("outputs", before.outputs, outputs), _fewer("inputs", before.inputs, inputs)]
 
 

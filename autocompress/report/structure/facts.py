@@ -102,7 +102,7 @@ def _facts(row: LayerSparsity, index: GraphIndex, shapes: Mapping[str, tuple[int
         outputs=row.outputs,
         kernel=row.shape[2:] if row.op_type in _CONVOLUTIONS else (),
         parameters=row.elements + _bias_elements(node, index),
-        macs=_macs(node, shapes),
+        macs=_macs(node, _stored_shapes(row, node, shapes)),
         elements=row.elements,
         nonzero=row.nonzero,
         sparsity=row.element,
@@ -126,6 +126,13 @@ def _bias_elements(node: NodeProto, index: GraphIndex) -> int:
     name = producer.input[0] if producer is not None and converted else node.input[position]
     bias = index.initializers.get(name)
     return 0 if bias is None else element_count(bias.dims)
+
+
+def _stored_shapes(
+    row: LayerSparsity, node: NodeProto, shapes: Mapping[str, tuple[int, ...]]
+) -> Mapping[str, tuple[int, ...]]:
+    """Shapes with that of a convolution's weight as it lies in the file: zero channels may be added behind it."""
+    return {**shapes, node.input[1]: row.shape} if row.op_type == "Conv" else shapes
 
 
 def _macs(node: NodeProto, shapes: Mapping[str, tuple[int, ...]]) -> int | None:
