@@ -14,6 +14,7 @@ from autocompress.search.trials import FAILED, Trial
 
 _MOST_FINALISTS = 6
 _EARLY_FINALISTS = 2
+_ENOUGH_LOST, _MOST_OF_THE_ORIGINAL = 2, 3
 
 
 @dataclass(frozen=True)
@@ -97,12 +98,16 @@ def _concluded(state: SearchState) -> Outcome:
     if state.settings.deterministic:
         return _conclude_by_table(state, order)
     finalists = order if not state.interrupted else [t for t in order if t.verification is not None] or order[:1]
-    for position, trial in enumerate(finalists[:_MOST_FINALISTS]):
+    waiting = list(finalists)
+    for _ in range(min(len(finalists), _MOST_FINALISTS)):
+        trial = _next_finalist(state, waiting)
+        waiting.remove(trial)
         verify(state, trial)
         if _surely_meets(state, trial):
             return Outcome(trial, True, state.stop_reason)
-        if not _worth_going_on(state, finalists[position + 1 :]):
+        if not _worth_going_on(state, waiting):
             break
+    _verify_original(state, finalists)
     held = [t for t in finalists if meets(state, t) and _acceptable(state, t)]
     if held:
         return Outcome(held[0], True, state.stop_reason)
@@ -113,10 +118,39 @@ def _concluded(state: SearchState) -> Outcome:
     return Outcome(nearest, not state.budget.has_target, _why_not(state, nearest))
 
 
+def _next_finalist(state: SearchState, waiting: list[Trial]) -> Trial:
+    """The first of those whose stem is not lost: what some of a smaller model lose on new samples, all of it lose."""
+    return next((trial for trial in waiting if not _is_lost(state, trial)), waiting[0])
+
+
+def _is_lost(state: SearchState, trial: Trial) -> bool:
+    """Whether several candidates of a smaller model were verified to lose too much."""
+    stem = trial.recipe.float_part
+    if state.stem_of(trial.recipe) is state.first_stem or trial.verification is not None:
+        return False
+    own = [t.verification for t in state.verified if t.recipe.float_part == stem]
+    return sum(v is not None and v.drop.drop > state.limits.accuracy_drop for v in own) >= _ENOUGH_LOST
+
+
+def _verify_original(state: SearchState, order: list[Trial]) -> None:
+    """Where every smaller model has lost too much, quantization alone is what may still hold."""
+    if state.interrupted:
+        return
+    for trial in _of_the_original(state, order):
+        if any(_acceptable(state, t) for t in state.verified):
+            return
+        verify(state, trial)
+
+
+def _of_the_original(state: SearchState, order: list[Trial]) -> list[Trial]:
+    own = [trial for trial in order if state.stem_of(trial.recipe) is state.first_stem]
+    return own[:_MOST_OF_THE_ORIGINAL]
+
+
 def _conclude_by_table(state: SearchState, order: list[Trial]) -> Outcome:
     """The first finalist that keeps the accuracy limit; its measured speed is reported and decides nothing else."""
     assert state.budget is not None
-    for trial in order[:_MOST_FINALISTS]:
+    for trial in [*order[:_MOST_FINALISTS], *_of_the_original(state, order[_MOST_FINALISTS:])]:
         verify(state, trial)
         slower = state.latency_ms(trial) > state.baseline_ms
         if trial.verification is None or trial.verification.drop.drop > state.budget.accuracy_drop or slower:

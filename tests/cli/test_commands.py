@@ -262,7 +262,7 @@ CASES = {
                 for name, damage in (("l2", 0.0312), ("taylor", 0.0271))
             ],
         },
-        ["conv1", "48 of 64", "25.0 %", "damage, l2", "0.0312", "0.0271", "0.50 points", "12.3 us"],
+        ["conv1", "48 of 64", "25.0 %", "damage, l2", "0.0312", "0.0271", "0.50 points", "0.012 ms"],
     ),
     "profile": (
         "profile",

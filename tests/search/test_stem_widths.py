@@ -38,7 +38,8 @@ from prune_patterns import conv, image
 def network() -> onnx.ModelProto:
     """A stream with an inner layer, a depthwise one, a concatenation and a head: sizes depend on up to two groups."""
     graph = LayerGraph()
-    x = graph.op("Relu", conv(graph, image(graph), 3, 32))
+    # Four channels: the kernel of a first layer that reads three depends on its width.
+    x = graph.op("Relu", conv(graph, image(graph, 4), 4, 32))
     y = conv(graph, graph.op("Relu", conv(graph, x, 32, 48)), 48, 32)
     x = graph.op("Relu", graph.op("Add", x, y))
     x = graph.op("Relu", conv(graph, x, 32, 32, group=32))
@@ -53,7 +54,8 @@ def executed(model: onnx.ModelProto, precision: str) -> list[OpSignature]:
     builder = CandidateBuilder(model, "onnxruntime", "")
     recipe = Recipe(QuantizeConfig(precision=precision))
     built = builder.build(FrozenRecipe(recipe, "", "onnxruntime", {"quantize": any_ranges(builder)}))
-    feeds = {"x": np.zeros((1, 3, 6, 6), np.float32)}
+    channels = model.graph.input[0].type.tensor_type.shape.dim[1].dim_value
+    feeds = {"x": np.zeros((1, channels, 6, 6), np.float32)}
     return [op.signature for op in runtime.executed_ops(model_bytes(built), feeds, standalone=False)]
 
 
