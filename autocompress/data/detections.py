@@ -142,6 +142,11 @@ def deviances(layout: DetectionLayout, original: Any, changed: Any, xp: Any) -> 
     return divergence, (weights[:, None] * (y[:, numbers] - y0[:, numbers]) ** 2).sum(0)
 
 
+def bounded(ratio: Any) -> FloatArray:
+    """Lost parts of variances or deviances; what is worse than a constant (above 1) counts less and less, up to 2."""
+    return np.asarray(np.where(ratio > 1.0, 2.0 - 1.0 / np.maximum(ratio, 1.0), ratio))
+
+
 class ConstantDeviances:
     """What the best constants would leave, gathered batch by batch from the original's outputs.
 

@@ -25,6 +25,7 @@ from autocompress.data.detections import (
     SAMPLES_TO_LOOK_AT,
     ConstantDeviances,
     DetectionLayout,
+    bounded,
     detection_layout,
     deviances,
     may_hold_detections,
@@ -94,8 +95,8 @@ class _Detections:
 
     @property
     def lost(self) -> float:
-        scores = _bounded(self._scores / self._constant.scores)
-        return float((scores + _bounded(self._numbers / self._constant.numbers).mean()) / 2)
+        scores = bounded(self._scores / self._constant.scores)
+        return float((scores + bounded(self._numbers / self._constant.numbers).mean()) / 2)
 
 
 def measure_damage(
@@ -162,12 +163,7 @@ def _relative_error(sums: _Channels) -> float:
     if not moved.any():
         return 0.0
     ratio = np.where(moved, sums.squared_error / np.maximum(variance, floor or 1.0), 0.0)
-    return float(_bounded(ratio).mean())
-
-
-def _bounded(ratio: Any) -> FloatArray:
-    """What is worse than giving the mean counts less and less."""
-    return np.asarray(np.where(ratio > 1.0, 2.0 - 1.0 / np.maximum(ratio, 1.0), ratio))
+    return float(bounded(ratio).mean())
 
 
 def _by_channel(output: npt.NDArray[Any]) -> FloatArray:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from autocompress.data.detections import ConstantDeviances, DetectionLayout, detection_layout, deviances
+from autocompress.data.detections import ConstantDeviances, DetectionLayout, bounded, detection_layout, deviances
 from autocompress.evaluate.metrics.cosine import Cosine
 from autocompress.evaluate.metrics.metric import FloatArray, Outputs, RowMetric
 
@@ -31,8 +31,8 @@ class DetectionScale:
     def kept(self, prediction: npt.NDArray[Any], target: npt.NDArray[Any]) -> float:
         """Part of the deviance of one sample, of shape (1, ...), that is kept: 1 for the original itself."""
         divergence, squares = deviances(self.layout, target, prediction, np)
-        lost = _bounded(np.asarray([float(divergence) / self.scores]))[0]
-        return 1.0 - float(lost + _bounded(squares / np.array(self.numbers)).mean()) / 2.0
+        lost = bounded(np.asarray([float(divergence) / self.scores]))[0]
+        return 1.0 - float(lost + bounded(squares / np.array(self.numbers)).mean()) / 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +73,3 @@ def detection_scales(outputs: Mapping[str, npt.NDArray[Any]]) -> dict[str, Detec
             numbers = tuple(map(float, constant.numbers / len(values)))
             found[name] = DetectionScale(layout, constant.scores / len(values), numbers)
     return found
-
-
-def _bounded(ratio: FloatArray) -> FloatArray:
-    """What is worse than a constant counts less and less, so that no number outweighs all others."""
-    return np.where(ratio > 1.0, 2.0 - 1.0 / np.maximum(ratio, 1.0), ratio)
