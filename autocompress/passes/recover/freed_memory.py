@@ -13,7 +13,7 @@ def give_back() -> None:
     Tensors of all sizes that come and go leave gaps between those that stay, which the next phase of a recovery, with
     tensors of other sizes, fills badly.
     """
-    gc.collect()
+    gc.collect(1)  # what was made lately: to search all of a large process takes long
     if not sys.platform.startswith("linux"):
         return
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
