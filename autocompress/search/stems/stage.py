@@ -18,7 +18,7 @@ from autocompress.search.stems.spare_speed import is_too_fast
 from autocompress.search.stems.training import plan_training, trained_forms
 from autocompress.search.stems.usable import leave_out_unusable
 from autocompress.search.trials import Trial
-from autocompress.search.verify import verify_early
+from autocompress.search.verify import meets, verify_early
 
 _MOST_TRAINED = 2
 # A drop of more than so many times the limit is not brought below it by training.
@@ -80,8 +80,10 @@ def _reopen(state: SearchState) -> None:
 
 def _train(state: SearchState, opened: list[StemState]) -> list[StemState]:
     """Distils the most promising stems, each in its share of the time left."""
-    if state.settings.recovery not in ("light", "full") or _any_met(state, opened):
+    if state.settings.recovery not in ("light", "full"):
         return []
+    if _any_met(state, [stem for stem in opened if not _has_smaller_layers(stem)]):
+        return []  # a lower resolution does; where layers are smaller, training makes the loss smaller still
     trained: list[StemState] = []
     chosen = _worth_training(state, opened)
     for position, stem in enumerate(chosen):
@@ -141,7 +143,7 @@ def _are_enough(state: SearchState, opened: list[StemState]) -> bool:
     """Whether the target is met, or a stem of smaller layers is fast enough and none that is milder could be."""
     if _any_met(state, opened):
         return True
-    smaller = [stem for stem in opened if replace(stem.recipe, downsample=None, recover=None) != Recipe()]
+    smaller = [stem for stem in opened if _has_smaller_layers(stem)]
     if state.settings.recovery == "none" or not any(_is_fast_enough(state, stem) for stem in smaller):
         return False
     return len(smaller) > 1 or not is_too_fast(state, smaller[0].recipe)
@@ -151,8 +153,17 @@ def _any_met(state: SearchState, opened: list[StemState]) -> bool:
     """Whether smaller layers need neither be stronger nor trained."""
     if not state.limits.has_target:
         return False
-    verified = state.first_met_s is not None and not state.settings.deterministic
-    return verified or any(_met(state, stem.recipe) for stem in opened)
+    return any(_met(state, stem.recipe) or _is_verified(state, stem) for stem in opened)
+
+
+def _is_verified(state: SearchState, stem: StemState) -> bool:
+    """Whether a candidate of a stem is verified to meet the target; no clock may say so in a deterministic run."""
+    own = [trial for trial in state.verified if state.stem_of(trial.recipe) is stem]
+    return not state.settings.deterministic and any(meets(state, trial) for trial in own)
+
+
+def _has_smaller_layers(stem: StemState) -> bool:
+    return replace(stem.recipe, downsample=None, recover=None) != Recipe()
 
 
 def _is_fast_enough(state: SearchState, stem: StemState) -> bool:
