@@ -1,4 +1,4 @@
-"""The window of a convolution, with everything said that the standard lets a node leave out."""
+"""The window of a convolution or pooling, with everything said that the standard lets a node leave out."""
 
 from __future__ import annotations
 

@@ -80,9 +80,7 @@ def _builtin(name: str) -> Callable[[Mapping[str, Values], Values | None], RowMe
 def _automatic(outputs: Mapping[str, Values], labels: Values | None) -> RowMetric:
     if labels is None:
         scales = detection_scales(outputs)
-        return (
-            Detections(outputs=tuple(outputs), needs_labels=False, scales=scales) if scales else _cosine(outputs, None)
-        )
+        return _detecting(outputs, scales) if scales else _cosine(outputs, None)
     for name, output in outputs.items():
         one = {name: output}
         classes = truth.class_count(output)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,10 +13,11 @@ from autocompress.errors import RecipeError
 from autocompress.graph.inference import declared_shapes, drop_annotations, infer_shapes
 from autocompress.graph.model import copy_model
 from autocompress.graph.rewrite import free_name, tensor_names
+from autocompress.graph.specs import Size
 from autocompress.graph.walk import rename_reads
 from autocompress.passes.downsample.config import DownsampleConfig
 from autocompress.passes.downsample.fitting import misfit
-from autocompress.passes.downsample.image import Image, find_image
+from autocompress.passes.downsample.image import Image, image_among
 from autocompress.passes.downsample.pooling import make_global
 
 
@@ -34,7 +36,8 @@ def downsample(model: ModelProto, config: DownsampleConfig) -> ModelProto:
     Raises:
         RecipeError: when there is no image, it is not larger than that, or an output would change its size.
     """
-    found = find_image(model)
+    shapes = declared_shapes(infer_shapes(model))
+    found = image_among(model, shapes)
     if isinstance(found, str):
         raise RecipeError(f"downsample step: {found}; leave the step out")
     full = _full_size(found, config)
@@ -45,10 +48,10 @@ def downsample(model: ModelProto, config: DownsampleConfig) -> ModelProto:
         )
     smaller = copy_model(model)
     drop_annotations(smaller)
-    make_global(smaller)
+    make_global(smaller, shapes)
     factors = [_factor(*sides) for sides in zip(full, (config.height, config.width), strict=True)]
     _insert(smaller, found.name, factors)
-    _check_outputs(model, smaller)
+    _check_outputs(smaller, shapes)
     return smaller
 
 
@@ -94,13 +97,13 @@ def _factor(old: int, new: int) -> float:
     return float(factor)
 
 
-def _check_outputs(before: ModelProto, after: ModelProto) -> None:
+def _check_outputs(model: ModelProto, before: Mapping[str, tuple[Size, ...]]) -> None:
     """Outputs must not change with the image: what is done to maps has to end in a pooling over all of them."""
-    if reason := misfit(after):
+    if reason := misfit(model):
         raise RecipeError(f"downsample step: {reason}; leave the step out")
-    wanted, now = declared_shapes(infer_shapes(before)), declared_shapes(infer_shapes(after))
-    for output in before.graph.output:
-        if wanted.get(output.name) != now.get(output.name):
+    after = declared_shapes(infer_shapes(model))
+    for output in model.graph.output:
+        if before.get(output.name) != after.get(output.name):
             raise RecipeError(
                 f"downsample step: the output {output.name!r} would get another size with a smaller image; "
                 "leave the step out"

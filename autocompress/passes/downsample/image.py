@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from onnx import ModelProto, NodeProto
 
 from autocompress.graph.index import GraphIndex
 from autocompress.graph.inference import declared_shapes, infer_shapes
+from autocompress.graph.specs import Size
 from autocompress.graph.walk import names_read
 
 _IMAGE_DIMENSIONS = 4
@@ -34,6 +36,11 @@ def find_image(model: ModelProto) -> Image | str:
     Args:
         model: normalized and folded.
     """
+    return image_among(model, declared_shapes(infer_shapes(model)))
+
+
+def image_among(model: ModelProto, shapes: Mapping[str, tuple[Size, ...]]) -> Image | str:
+    """The same, from the shapes of the model's tensors."""
     index = GraphIndex(model)
     read = dict.fromkeys(_unpadded(index, node.input[0]) for node in _first_convolutions(model))
     if not read:
@@ -41,7 +48,7 @@ def find_image(model: ModelProto) -> Image | str:
     if len(read) > 1:
         return f"its first convolutions read different tensors ({', '.join(map(repr, read))})"
     name = next(iter(read))
-    sizes = declared_shapes(infer_shapes(model)).get(name, ())
+    sizes = shapes.get(name, ())
     if len(sizes) != _IMAGE_DIMENSIONS:
         return f"what its first convolution reads ({name!r}) is no image"
     height, width = sizes[2:]
